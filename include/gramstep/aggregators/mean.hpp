@@ -1,0 +1,27 @@
+// Mean: every task with the same weight.
+#pragma once
+
+#include <string_view>
+
+#include "gramstep/aggregators/common.hpp"
+
+namespace gramstep::inline v1 {
+
+/// The gradient of the mean of the losses: w_i = 1 / K. The step that training without an aggregator takes.
+/// Degenerate input: none; the Gram matrix is not read.
+struct Mean {
+  static constexpr std::string_view name = "Mean";
+  static constexpr bool needs_gram = false;
+  /// Doubles of scratch for K tasks.
+  static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
+  /// Throws InvalidArgument where the options do not fit K tasks.
+  void validate(int /*tasks*/) const {}
+
+  /// Writes the weights [K]; one block, every thread of it calls.
+  template <class X>
+  GRAMSTEP_BODY void weights(const X& x, const GramProblem& problem, double* w) const {
+    for (int i = x.thread(); i < problem.tasks; i += x.threads()) w[i] = 1.0 / problem.tasks;
+  }
+};
+
+}  // namespace gramstep::inline v1

@@ -1,0 +1,10 @@
+// gramstep: the optimizer step of GPU trainers, for one task or many. The umbrella header.
+#pragma once
+
+#include "gramstep/aggregators/aggregators.hpp"
+#include "gramstep/error.hpp"
+#include "gramstep/layout.hpp"
+#include "gramstep/optimizer.hpp"
+#include "gramstep/report.hpp"
+#include "gramstep/rules/rules.hpp"
+#include "gramstep/views.hpp"

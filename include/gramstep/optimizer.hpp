@@ -1,0 +1,162 @@
+// Optimizer: the class users hold. gram -> plan -> update, on a CPU or a CUDA device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "gramstep/aggregators/aggregators.hpp"
+#include "gramstep/export.hpp"
+#include "gramstep/layout.hpp"
+#include "gramstep/report.hpp"
+#include "gramstep/rules/rules.hpp"
+#include "gramstep/views.hpp"
+
+struct CUstream_st;
+
+namespace gramstep::inline v1 {
+
+/// A CUDA stream, as cudaStream_t names it, without CUDA's headers; null is the default stream, and
+/// the CPU backend takes nothing else.
+using Stream = CUstream_st*;
+
+/// Where an optimizer runs.
+struct Device {
+  enum class Kind { cpu, cuda };
+  Kind kind = Kind::cpu;
+  int ordinal = 0;  ///< CUDA device ordinal
+  int threads = 0;  ///< CPU threads, 0 for OpenMP's default; never changes a bit of the result
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+/// The host, with that many threads (0: OpenMP's default).
+inline Device cpu(int threads = 0) { return {Device::Kind::cpu, 0, threads}; }
+/// A CUDA device.
+inline Device cuda(int ordinal = 0) { return {Device::Kind::cuda, ordinal, 0}; }
+
+/// What to do about a gradient that is not finite.
+enum class NonFinite {
+  skip,       ///< leave parameters, state and step count as they are, and report it
+  error,      ///< as skip, and throw NonFiniteGradient: step() on the CPU, the next report() on CUDA
+  propagate,  ///< take the step, as torch.optim does
+};
+
+/// Everything an optimizer is made from. Validated as a whole by Optimizer's constructor.
+struct OptimizerOptions {
+  Rule rule = SGD{};              ///< what is done with the combined gradient
+  Aggregator aggregator = Sum{};  ///< how the task gradients are combined
+  int tasks = 1;                  ///< K, 1 to max_tasks
+  /// Clip the global norm of the combined gradient and the heads', > 0, as
+  /// torch.nn.utils.clip_grad_norm_ does: times min(1, clip_norm / (norm + 1e-6)).
+  std::optional<double> clip_norm = {};
+  double loss_scale = 1.0;  ///< gradients come multiplied by this, finite and > 0
+  /// Left out: skip where the gram stage runs anyway (several tasks, or a clip), else propagate,
+  /// because looking would cost one task a pass over memory of its own. One task with skip or error
+  /// pays for that pass.
+  std::optional<NonFinite> non_finite = {};
+  Device device = cpu();
+};
+
+/// The gradients of one step: K rows over the shared part, and the heads' own gradients. Only read.
+/// On CUDA the rows' array is host memory and what it points to device memory. Rows may be the same
+/// memory; none may overlap the parameters. Padding and inactive segments are not read into a result.
+struct Gradients {
+  std::span<const float* const> rows;   ///< [K] pointers, each to row_size floats, 4-byte aligned
+  std::int64_t row_size = 0;            ///< must be layout.shared_size()
+  std::span<const float> heads = {};    ///< [layout.heads_size()]; heads.data()[0] belongs to element
+                                        ///< layout.shared_size() of the flat buffer
+};
+
+/// An optimizer for the parameters of one layout: K task gradients in, one step out.
+///
+/// Owns its state and workspace; the caller owns parameters and gradients. step() and the setters
+/// allocate nothing and wait for nothing. On CUDA they queue work on the caller's stream and may be
+/// captured in a graph, whose replays go on counting steps and follow set_lr; the pointers are part
+/// of the capture. On the CPU they have run when they return.
+///
+/// Deterministic: same inputs, same device, same bits, whatever the thread count or the grid; the
+/// update gives the same bits on every CPU and on CUDA. Subnormals are flushed to zero.
+///
+/// Move-only. A moved-from optimizer throws InvalidState from every member but destruction and
+/// assignment. Not safe for concurrent use of one object.
+class GRAMSTEP_EXPORT Optimizer {
+ public:
+  /// Validates everything, then takes memory for state (zeroed) and workspace on the device.
+  /// Throws InvalidArgument (what is wrong, with what was got and expected), DeviceUnavailable,
+  /// OutOfMemory; nothing is left behind.
+  Optimizer(Layout layout, OptimizerOptions options);
+  ~Optimizer();
+  Optimizer(Optimizer&&) noexcept;
+  Optimizer& operator=(Optimizer&&) noexcept;
+
+  /// Takes one step: params [layout.size()], updated in place, 4-byte aligned (16-byte alignment of
+  /// params and gradients is what makes it fast), on the optimizer's device; see Gradients.
+  /// A head's gradient is its own task's, and takes part in loss scale and clip, not in aggregation.
+  /// Throws InvalidArgument (null, misaligned or overlapping memory, memory or stream of another
+  /// device, sizes or a number of rows that do not fit) before anything changes; NonFiniteGradient.
+  void step(std::span<float> params, const Gradients& gradients, Stream stream = nullptr);
+
+  /// Takes one step with one task: gradient [layout.size()] is over the whole flat buffer.
+  /// Throws as above, and InvalidArgument where tasks != 1.
+  void step(std::span<float> params, std::span<const float> gradient, Stream stream = nullptr);
+
+  /// Sets the rule's learning rate, finite and >= 0, for the steps queued after it, graphs included.
+  void set_lr(double lr, Stream stream = nullptr);
+
+  /// Sets the loss scale, finite and > 0, for the steps queued after it, graphs included.
+  void set_loss_scale(double loss_scale, Stream stream = nullptr);
+
+  /// Says whether a segment has a gradient in the steps queued after it. An inactive segment is left
+  /// alone: parameters, state and its own step count; its gradient is not looked at. All are active
+  /// to begin with. Throws InvalidArgument for an unknown name.
+  void set_active(std::string_view segment, bool active, Stream stream = nullptr);
+
+  /// What the last step saw and decided. Waits for the work queued on `stream`, where the steps were
+  /// queued. Throws NonFiniteGradient where the policy is error and a step since the last report was
+  /// skipped (CUDA), CudaError.
+  Report report(Stream stream = nullptr) const;
+
+  /// How many steps each segment took, by segment index. Waits for the work queued on `stream`.
+  std::vector<std::int64_t> segment_steps(Stream stream = nullptr) const;
+
+  /// The names of the state that the rule keeps with these options, as torch.optim names it.
+  std::vector<std::string_view> state_names() const;
+
+  /// State as one flat buffer [layout.size()] of the optimizer's device, laid out as the parameters.
+  /// Valid as long as the optimizer (moves included). Throws InvalidArgument for an unknown name.
+  std::span<float> state(std::string_view name);
+  /// State of one segment.
+  TensorView<float> state(std::string_view name, std::string_view segment);
+
+  /// Copies state and step counts, and which segments are active, from an optimizer on any device.
+  /// Waits for the work queued on both devices' default streams. Throws InvalidState where the layout
+  /// or the rule's state is another; then nothing is changed.
+  void copy_state(const Optimizer& from);
+
+  /// The layout it was made for.
+  const Layout& layout() const;
+  /// The options it was made from, with lr and loss_scale as last set.
+  const OptimizerOptions& options() const;
+
+ private:
+  class Implementation;
+  const Implementation& checked(std::string_view member) const;
+  Implementation& checked(std::string_view member);
+
+  std::unique_ptr<Implementation> implementation_;
+};
+
+/// Whether this build contains the CUDA backend.
+GRAMSTEP_EXPORT bool built_with_cuda();
+
+/// Number of CUDA devices that can be used now; 0 in a build without CUDA or on a machine without one.
+GRAMSTEP_EXPORT int cuda_devices();
+
+/// The instruction set that the CPU backend uses on this machine, e.g. "x86-64-v4" or "generic". The
+/// environment variable GRAMSTEP_CPU_ISA may name a lesser one. The bits do not depend on it.
+GRAMSTEP_EXPORT std::string_view cpu_isa();
+
+}  // namespace gramstep::inline v1
