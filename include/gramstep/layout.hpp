@@ -104,7 +104,7 @@ class GRAMSTEP_EXPORT Layout {
   friend GRAMSTEP_EXPORT bool operator==(const Layout& a, const Layout& b);
 
  private:
-  int resolve_group(const std::string& segment, const SegmentOptions& options);
+  int resolve_group(const std::string& where, const SegmentOptions& options);
 
   std::vector<Segment> segments_;                     // offsets within their part
   std::vector<GroupOptions> groups_{GroupOptions{}};  // index 0: the default group

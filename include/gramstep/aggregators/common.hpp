@@ -14,7 +14,7 @@ namespace gramstep::inline v1 {
 /// is d = J^T w. All memory is the plan's, on the device where the plan runs.
 struct GramProblem {
   int tasks;             ///< K, 1 to max_tasks
-  const double* gram;    ///< G = J J^T [K, K], row-major, unscaled; null for an aggregator without needs_gram
+  const double* gram;    ///< G = J J^T [K, K], row-major, symmetric, unscaled; with one task it may be NaN
   std::int64_t step;     ///< which step this is, 1 for the first; skipped steps do not count
   double* scratch;       ///< [scratch(K)] of the aggregator's own, uninitialised
 };
@@ -33,7 +33,7 @@ class TaskValues {
   /// How many there are.
   int size() const { return size_; }
   /// The value of task `i`.
-  GRAMSTEP_BODY double operator[](int i) const { return values_[i]; }
+  GRAMSTEP_BOTH double operator[](int i) const { return values_[i]; }
 
  private:
   int size_ = 0;

@@ -14,7 +14,6 @@ struct Constant {
   TaskValues values;  ///< one finite weight a task, of either sign
 
   static constexpr std::string_view name = "Constant";
-  static constexpr bool needs_gram = false;
   /// Doubles of scratch for K tasks.
   static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
   /// Throws InvalidArgument unless there is one finite weight for each of K tasks.

@@ -11,7 +11,6 @@ namespace gramstep::inline v1 {
 /// Degenerate input: none; the Gram matrix is not read.
 struct Mean {
   static constexpr std::string_view name = "Mean";
-  static constexpr bool needs_gram = false;
   /// Doubles of scratch for K tasks.
   static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
   /// Throws InvalidArgument where the options do not fit K tasks.

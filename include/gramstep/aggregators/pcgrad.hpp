@@ -32,7 +32,6 @@ struct PCGrad {
   std::uint64_t seed = 0;  ///< of the fresh order
 
   static constexpr std::string_view name = "PCGrad";
-  static constexpr bool needs_gram = true;
   /// Doubles of scratch for K tasks: the coefficients c of every task.
   static constexpr std::int64_t scratch(int tasks) { return std::int64_t{tasks} * tasks; }
   /// Any options fit any number of tasks.

@@ -1,0 +1,79 @@
+// Backend: one device's memory and its three stages, behind one interface.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gramstep/optimizer.hpp"
+#include "host/work_table.hpp"
+#include "kernels/plan.hpp"
+
+namespace gramstep::host {
+
+/// Everything about an optimizer that does not change from step to step, worked out on the host.
+struct Setup {
+  Work work;
+  std::vector<kernels::GroupSettings> groups;
+  std::vector<kernels::SegmentState> segments;  // as they are before the first step
+  kernels::StepState initial;
+  Rule rule;
+  Aggregator aggregator;
+  Device device;
+  std::int64_t size = 0;  // elements of the flat buffer
+  std::int64_t scratch = 0;  // doubles
+  double clip_norm = infinity;
+  int tasks = 1;
+  int states = 0;
+  bool look = true;       // run the gram stage
+  bool propagate = false;
+
+  /// Layout and options must have been validated.
+  Setup(const Layout& layout, const OptimizerOptions& options);
+
+  /// What the plan stage is told, given where its memory is.
+  kernels::PlanArguments plan_arguments(const kernels::WorkTable& table,
+                                        kernels::StepState* state,
+                                        kernels::SegmentState* segment_states,
+                                        const kernels::GroupSettings* group_settings,
+                                        const double* partials, double* scratch_at) const;
+};
+
+/// The memory of one step, validated.
+struct StepMemory {
+  float* params;
+  const float* const* rows;  // [K], host memory
+  const float* heads;
+};
+
+/// See Optimizer for what each member promises.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// Throws InvalidArgument unless the pointer is memory of this device.
+  virtual void check_memory(const std::string& what, const void* pointer) const = 0;
+  virtual void check_stream(Stream stream) const = 0;
+
+  virtual void step(const StepMemory& memory, Stream stream) = 0;
+  virtual void set_controls(const kernels::Controls& controls, Stream stream) = 0;
+  virtual void set_active(int segment, bool active, Stream stream) = 0;
+
+  /// The step's state and the segments', read back after waiting for the stream.
+  virtual kernels::StepState read_step(Stream stream) const = 0;
+  virtual std::vector<kernels::SegmentState> read_segments(Stream stream) const = 0;
+
+  /// The rule's state buffer of that index: on the device; copied to and from host memory.
+  virtual float* state(int index) = 0;
+  virtual void read_state(int index, float* to) const = 0;
+  virtual void write_state(int index, const float* from) = 0;
+  virtual void write_step(const kernels::StepState& step,
+                          const std::vector<kernels::SegmentState>& segments) = 0;
+};
+
+/// Takes all memory the backend will need. Throws OutOfMemory, DeviceUnavailable, CudaError.
+std::unique_ptr<Backend> make_cpu_backend(const Setup& setup);
+std::unique_ptr<Backend> make_cuda_backend(const Setup& setup);
+
+
+}  // namespace gramstep::host

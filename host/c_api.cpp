@@ -1,0 +1,292 @@
+// The C ABI: exceptions become a status code and a message.
+#include "gramstep/gramstep.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <string>
+
+#include "gramstep/gramstep.hpp"
+#include "host/c_options.hpp"
+
+namespace gs = gramstep;
+using gs::host::expect_there;
+using gs::host::extent;
+
+struct gramstep_layout {
+  gs::Layout layout;
+};
+
+struct gramstep_optimizer {
+  gs::Optimizer optimizer;
+};
+
+namespace {
+
+thread_local std::string last_error;
+
+gramstep_status fail(gramstep_status status, const char* message) {
+  try {
+    last_error = message;
+  } catch (...) {
+    last_error.clear();
+  }
+  return status;
+}
+
+/// Runs a call and turns what it throws into a status.
+template <class Call>
+gramstep_status guarded(const Call& call) {
+  last_error.clear();
+  try {
+    call();
+    return GRAMSTEP_OK;
+  } catch (const gs::InvalidArgument& error) {
+    return fail(GRAMSTEP_INVALID_ARGUMENT, error.what());
+  } catch (const gs::InvalidState& error) {
+    return fail(GRAMSTEP_INVALID_STATE, error.what());
+  } catch (const gs::DeviceUnavailable& error) {
+    return fail(GRAMSTEP_DEVICE_UNAVAILABLE, error.what());
+  } catch (const gs::OutOfMemory& error) {
+    return fail(GRAMSTEP_OUT_OF_MEMORY, error.what());
+  } catch (const gs::CudaError& error) {
+    return fail(GRAMSTEP_CUDA_ERROR, error.what());
+  } catch (const gs::NonFiniteGradient& error) {
+    return fail(GRAMSTEP_NON_FINITE_GRADIENT, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(GRAMSTEP_OUT_OF_MEMORY, "out of host memory");
+  } catch (const std::exception& error) {
+    return fail(GRAMSTEP_INTERNAL_ERROR, error.what());
+  } catch (...) {
+    return fail(GRAMSTEP_INTERNAL_ERROR, "unknown exception");
+  }
+}
+
+template <class Value>
+void put(Value* to, Value value) {
+  if (to != nullptr) *to = value;
+}
+
+void put_all(double* to, const std::vector<double>& values) {
+  if (to != nullptr) std::copy(values.begin(), values.end(), to);
+}
+
+gs::Stream as_stream(void* stream) { return static_cast<gs::Stream>(stream); }
+
+}  // namespace
+
+extern "C" {
+
+int gramstep_version(void) {
+  return GRAMSTEP_C_VERSION_MAJOR * 1000 + GRAMSTEP_C_VERSION_MINOR;
+}
+
+const char* gramstep_last_error(void) { return last_error.c_str(); }
+
+const char* gramstep_status_name(gramstep_status status) {
+  switch (status) {
+    case GRAMSTEP_OK: return "ok";
+    case GRAMSTEP_INVALID_ARGUMENT: return "invalid argument";
+    case GRAMSTEP_INVALID_STATE: return "invalid state";
+    case GRAMSTEP_DEVICE_UNAVAILABLE: return "device unavailable";
+    case GRAMSTEP_OUT_OF_MEMORY: return "out of memory";
+    case GRAMSTEP_CUDA_ERROR: return "CUDA error";
+    case GRAMSTEP_NON_FINITE_GRADIENT: return "non-finite gradient";
+    case GRAMSTEP_INTERNAL_ERROR: return "internal error";
+  }
+  return "unknown status";
+}
+
+int gramstep_cuda_devices(void) { return gs::cuda_devices(); }
+
+const char* gramstep_cpu_isa(void) {
+  try {
+    return gs::cpu_isa().data();  // views of literals
+  } catch (const gs::Error&) {
+    return "none";
+  }
+}
+
+gramstep_status gramstep_layout_create(gramstep_layout** layout) {
+  return guarded([&] {
+    expect_there(layout, "gramstep_layout_create: layout");
+    *layout = new gramstep_layout{};
+  });
+}
+
+void gramstep_layout_destroy(gramstep_layout* layout) { delete layout; }
+
+gramstep_status gramstep_layout_add_group(gramstep_layout* layout, const char* name,
+                                          const gramstep_group_options* options) {
+  return guarded([&] {
+    expect_there(layout, "gramstep_layout_add_group: layout");
+    expect_there(name, "gramstep_layout_add_group: name");
+    expect_there(options, "gramstep_layout_add_group: options");
+    gs::GroupOptions group{.lr_scale = options->lr_scale, .weight_decay = {}, .maximize = {}};
+    if (!std::isnan(options->weight_decay)) group.weight_decay = options->weight_decay;
+    if (options->maximize >= 0) group.maximize = options->maximize != 0;
+    layout->layout.add_group(name, group);
+  });
+}
+
+gramstep_status gramstep_layout_add(gramstep_layout* layout, const char* name,
+                                    const int64_t* shape, int32_t dimensions, int32_t task,
+                                    const char* group) {
+  return guarded([&] {
+    expect_there(layout, "gramstep_layout_add: layout");
+    expect_there(name, "gramstep_layout_add: name");
+    const std::size_t count = extent(dimensions, "gramstep_layout_add: dimensions");
+    if (count > 0) expect_there(shape, "gramstep_layout_add: shape");
+    gs::SegmentOptions options;
+    options.task = task;
+    if (group != nullptr) options.group = group;
+    layout->layout.add(name, gs::Shape(shape, shape + count), options);
+  });
+}
+
+gramstep_status gramstep_layout_sizes(const gramstep_layout* layout, int64_t* size,
+                                      int64_t* shared_size, int64_t* heads_size) {
+  return guarded([&] {
+    expect_there(layout, "gramstep_layout_sizes: layout");
+    put(size, layout->layout.size());
+    put(shared_size, layout->layout.shared_size());
+    put(heads_size, layout->layout.heads_size());
+  });
+}
+
+gramstep_status gramstep_layout_segment(const gramstep_layout* layout, const char* name,
+                                        int64_t* offset, int64_t* size) {
+  return guarded([&] {
+    expect_there(layout, "gramstep_layout_segment: layout");
+    expect_there(name, "gramstep_layout_segment: name");
+    const gs::Segment segment = layout->layout.segment(name);
+    put(offset, segment.offset);
+    put(size, segment.size);
+  });
+}
+
+gramstep_status gramstep_options_init(gramstep_options* options, int32_t rule) {
+  return guarded([&] {
+    expect_there(options, "gramstep_options_init: options");
+    *options = gs::host::default_options(rule);
+  });
+}
+
+gramstep_status gramstep_optimizer_create(gramstep_optimizer** optimizer,
+                                          const gramstep_layout* layout,
+                                          const gramstep_options* options) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_optimizer_create: optimizer");
+    expect_there(layout, "gramstep_optimizer_create: layout");
+    expect_there(options, "gramstep_optimizer_create: options");
+    *optimizer = new gramstep_optimizer{gs::Optimizer(layout->layout, gs::host::options_of(*options))};
+  });
+}
+
+void gramstep_optimizer_destroy(gramstep_optimizer* optimizer) { delete optimizer; }
+
+gramstep_status gramstep_step(gramstep_optimizer* optimizer, float* params, int64_t params_size,
+                              const float* const* rows, int32_t tasks, int64_t row_size,
+                              const float* heads, int64_t heads_size, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_step: optimizer");
+    const std::size_t count = extent(tasks, "gramstep_step: tasks");
+    if (count > 0) expect_there(rows, "gramstep_step: rows");
+    optimizer->optimizer.step(
+        {params, extent(params_size, "gramstep_step: params_size")},
+        gs::Gradients{.rows = {rows, count},
+                      .row_size = row_size,
+                      .heads = {heads, extent(heads_size, "gramstep_step: heads_size")}},
+        as_stream(stream));
+  });
+}
+
+gramstep_status gramstep_set_lr(gramstep_optimizer* optimizer, double lr, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_set_lr: optimizer");
+    optimizer->optimizer.set_lr(lr, as_stream(stream));
+  });
+}
+
+gramstep_status gramstep_set_loss_scale(gramstep_optimizer* optimizer, double loss_scale,
+                                        void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_set_loss_scale: optimizer");
+    optimizer->optimizer.set_loss_scale(loss_scale, as_stream(stream));
+  });
+}
+
+gramstep_status gramstep_set_active(gramstep_optimizer* optimizer, const char* segment,
+                                    int32_t active, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_set_active: optimizer");
+    expect_there(segment, "gramstep_set_active: segment");
+    optimizer->optimizer.set_active(segment, active != 0, as_stream(stream));
+  });
+}
+
+gramstep_status gramstep_optimizer_report(const gramstep_optimizer* optimizer,
+                                          gramstep_report* report, double* weights, double* gram,
+                                          double* cosines, double* gradient_norms, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_optimizer_report: optimizer");
+    const gs::Report found = optimizer->optimizer.report(as_stream(stream));
+    put(report, gramstep_report{.tasks = found.tasks,
+                                .skipped = found.skipped,
+                                .looked = found.looked,
+                                .reserved = 0,
+                                .steps = found.steps,
+                                .skipped_steps = found.skipped_steps,
+                                .conflict_rate = found.conflict_rate,
+                                .heads_norm = found.heads_norm,
+                                .norm = found.norm,
+                                .clipped_norm = found.clipped_norm,
+                                .lr = found.lr});
+    put_all(weights, found.weights);
+    put_all(gram, found.gram);
+    put_all(cosines, found.cosines);
+    put_all(gradient_norms, found.gradient_norms);
+  });
+}
+
+gramstep_status gramstep_segment_steps(const gramstep_optimizer* optimizer, const char* segment,
+                                       int64_t* steps, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_segment_steps: optimizer");
+    expect_there(segment, "gramstep_segment_steps: segment");
+    expect_there(steps, "gramstep_segment_steps: steps");
+    const int index = optimizer->optimizer.layout().index(segment);
+    *steps = optimizer->optimizer.segment_steps(as_stream(stream))[static_cast<std::size_t>(index)];
+  });
+}
+
+int gramstep_state_count(const gramstep_optimizer* optimizer) {
+  if (optimizer == nullptr) return -1;
+  return static_cast<int>(optimizer->optimizer.state_names().size());
+}
+
+const char* gramstep_state_name(const gramstep_optimizer* optimizer, int index) {
+  if (index < 0 || index >= gramstep_state_count(optimizer)) return nullptr;
+  return optimizer->optimizer.state_names()[static_cast<std::size_t>(index)].data();
+}
+
+gramstep_status gramstep_state(gramstep_optimizer* optimizer, const char* name, float** data,
+                               int64_t* size) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_state: optimizer");
+    expect_there(name, "gramstep_state: name");
+    const std::span<float> state = optimizer->optimizer.state(name);
+    put(data, state.data());
+    put(size, static_cast<int64_t>(state.size()));
+  });
+}
+
+gramstep_status gramstep_copy_state(gramstep_optimizer* to, const gramstep_optimizer* from) {
+  return guarded([&] {
+    expect_there(to, "gramstep_copy_state: to");
+    expect_there(from, "gramstep_copy_state: from");
+    to->optimizer.copy_state(from->optimizer);
+  });
+}
+
+}  // extern "C"

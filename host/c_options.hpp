@@ -1,0 +1,31 @@
+// What the C ABI's sources share: checks of arguments, and the two option structs' translation.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "gramstep/gramstep.h"
+#include "gramstep/gramstep.hpp"
+
+namespace gramstep::host {
+
+inline void expect_there(const void* pointer, const char* what) {
+  if (pointer == nullptr) {
+    throw InvalidArgument(std::string(what) + ": got null, expected a pointer");
+  }
+}
+
+inline std::size_t extent(std::int64_t size, const char* what) {
+  if (size < 0) {
+    throw InvalidArgument(std::string(what) + ": got " + std::to_string(size) + ", expected >= 0");
+  }
+  return static_cast<std::size_t>(size);
+}
+
+/// C++ options from C's. Throws InvalidArgument for a struct of another size or an unknown value.
+OptimizerOptions options_of(const gramstep_options& from);
+
+/// The defaults of a rule, for one task on the CPU.
+gramstep_options default_options(std::int32_t rule);
+
+}  // namespace gramstep::host

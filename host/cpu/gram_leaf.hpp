@@ -1,0 +1,147 @@
+// The gram stage's inner loop: tiles of pairs in registers over blocks of columns in L1.
+//
+// A block is `gram_block` columns of all K rows. Every pair of rows has gram_lanes sums; column c of a
+// block goes to lane c % gram_lanes whatever the vector length. Multiply, then add: without an fma the
+// bits are those of processors that have none, and where multiplication and addition have pipes of
+// their own it is no slower.
+#pragma once
+
+#include <array>
+#include <utility>
+
+#include "host/cpu/leaves.hpp"
+#include "host/cpu/vector.hpp"
+
+namespace gramstep::host {
+namespace {
+
+constexpr int tile_side = GRAMSTEP_GRAM_TILE;
+
+/// K rows of one block of columns, and what to fetch for the next while it is worked on.
+struct Block {
+  const float* rows[max_tasks];
+  int tasks;
+  int columns;  // a multiple of gram_lanes
+  bool prefetch;
+};
+
+/// The products of rows i.. (I of them) with rows j.. (J of them); on the diagonal, where the rows are
+/// the same, only pairs i <= j. Fetches the next block of rows first, first + stride, ...
+template <int I, int J, bool Diagonal>
+void multiply_tile(const Block& block, int i, int j, int first, int stride, double* lanes) {
+  for (int part = 0; part < gram_lanes; part += vector_lanes) {
+    Vector sums[I][J] = {};
+    for (int c = part; c < block.columns; c += gram_lanes) {
+      if (part == 0 && block.prefetch) {
+        for (int k = first; k < block.tasks; k += stride) {
+          __builtin_prefetch(block.rows[k] + gram_block + c);
+        }
+      }
+      Vector left[I], right[J];
+      for (int a = 0; a < I; ++a) left[a] = load_vector(block.rows[i + a] + c);
+      for (int b = 0; b < J; ++b) right[b] = Diagonal ? left[b] : load_vector(block.rows[j + b] + c);
+      for (int a = 0; a < I; ++a) {
+        for (int b = Diagonal ? a : 0; b < J; ++b) sums[a][b] += left[a] * right[b];
+      }
+    }
+    for (int a = 0; a < I; ++a) {
+      for (int b = Diagonal ? a : 0; b < J; ++b) {
+        const int pair = kernels::pair_index(i + a, j + b, block.tasks);
+        double* wide = lanes + pair * gram_lanes + part;
+        for (int l = 0; l < vector_lanes; ++l) wide[l] += static_cast<double>(sums[a][b][l]);
+      }
+    }
+  }
+}
+
+using MultiplyTile = void (*)(const Block&, int, int, int, int, double*);
+
+/// Tiles by height and width less one; `Diagonal` tiles are square.
+template <bool Diagonal, std::size_t... Index>
+constexpr auto tile_functions(std::index_sequence<Index...>) {
+  return std::array<MultiplyTile, sizeof...(Index)>{
+      multiply_tile<Index / tile_side + 1, Diagonal ? Index / tile_side + 1 : Index % tile_side + 1,
+                    Diagonal>...};
+}
+constexpr auto tile_count = std::make_index_sequence<tile_side * tile_side>{};
+constexpr auto square_tiles = tile_functions<false>(tile_count);
+constexpr auto diagonal_tiles = tile_functions<true>(tile_count);
+
+/// All pairs of one block, added to lanes [pairs, gram_lanes].
+void multiply_block(const Block& block, double* lanes) {
+  const int sides = (block.tasks + tile_side - 1) / tile_side;
+  const int tiles = kernels::pairs_of(sides);
+  int tile = 0;
+  for (int i = 0; i < block.tasks; i += tile_side) {
+    const int height = block.tasks - i < tile_side ? block.tasks - i : tile_side;
+    for (int j = i; j < block.tasks; j += tile_side) {
+      const int width = block.tasks - j < tile_side ? block.tasks - j : tile_side;
+      const int which = (height - 1) * tile_side + (width - 1);
+      (i == j ? diagonal_tiles : square_tiles)[static_cast<std::size_t>(which)](
+          block, i, j, tile++, tiles, lanes);
+    }
+  }
+}
+
+/// A chunk's columns that do not fill the lanes, copied and filled up with zeros.
+void multiply_remainder(Block block, int count, double* lanes) {
+  alignas(64) float staged[max_tasks][gram_lanes] = {};
+  for (int k = 0; k < block.tasks; ++k) {
+    for (int c = 0; c < count; ++c) staged[k][c] = block.rows[k][c];
+    block.rows[k] = staged[k];
+  }
+  block.columns = gram_lanes;
+  block.prefetch = false;
+  multiply_block(block, lanes);
+}
+
+/// Adds a chunk's products; the rows begin at element `origin` of the flat buffer.
+void multiply_chunk(const float* const* rows, int tasks, std::int64_t origin,
+                    const kernels::Chunk& chunk, double* lanes) {
+  const int even = chunk.count - chunk.count % gram_lanes;
+  Block block{{}, tasks, 0, true};
+  const auto point_at = [&](int column) {
+    for (int k = 0; k < tasks; ++k) block.rows[k] = rows[k] + (chunk.begin - origin) + column;
+  };
+  for (int c = 0; c < even; c += gram_block) {
+    point_at(c);
+    block.columns = even - c < gram_block ? even - c : gram_block;
+    multiply_block(block, lanes);
+  }
+  if (even == chunk.count) return;
+  point_at(even);
+  multiply_remainder(block, chunk.count - even, lanes);
+}
+
+/// The partial of one span: [pairs_of(tasks)] doubles.
+void multiply_span(const kernels::GramArguments& a, std::int64_t span, const float* const* rows,
+                   int tasks, std::int64_t origin, double* lanes, double* partial) {
+  const int pairs = kernels::pairs_of(tasks);
+  for (int e = 0; e < pairs * gram_lanes; ++e) lanes[e] = 0.0;
+  for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
+    const kernels::Chunk& chunk = a.work.chunks[c];
+    if (a.segments[chunk.segment].active) multiply_chunk(rows, tasks, origin, chunk, lanes);
+  }
+  for (int pair = 0; pair < pairs; ++pair) {
+    double sum = 0;
+    for (int l = 0; l < gram_lanes; ++l) sum += lanes[pair * gram_lanes + l];
+    partial[pair] = sum;
+  }
+}
+
+void gram_leaf(const kernels::GramArguments& a, std::int64_t first, std::int64_t last,
+               double* lanes) {
+  const int pairs = kernels::pairs_of(a.tasks);
+  double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs;
+  for (std::int64_t span = first; span < last; ++span) {
+    if (span < a.work.shared_spans) {
+      multiply_span(a, span, a.rows, a.tasks, 0, lanes, a.partials + span * pairs);
+    } else {
+      multiply_span(a, span, &a.heads, 1, a.work.shared_size, lanes,
+                    head_partials + (span - a.work.shared_spans));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gramstep::host

@@ -1,0 +1,34 @@
+// The leaves of one instruction set, which the build names GRAMSTEP_ISA and compiles this file for.
+#include "host/cpu/gram_leaf.hpp"
+#include "host/cpu/update_leaf.hpp"
+
+#define GRAMSTEP_JOIN_OF(a, b) a##b
+#define GRAMSTEP_JOIN(a, b) GRAMSTEP_JOIN_OF(a, b)
+
+namespace gramstep::host {
+namespace {
+
+template <class Updates, std::size_t... Which>
+constexpr void fill_row(Leaves::Update (&row)[max_updates], std::index_sequence<Which...>) {
+  static_assert(sizeof...(Which) <= max_updates);
+  ((row[Which] = update_leaf<std::tuple_element_t<Which, Updates>>), ...);
+}
+
+template <std::size_t... Index>
+constexpr Leaves make_leaves(std::index_sequence<Index...>) {
+  Leaves leaves{gram_leaf, {}};
+  (fill_row<typename std::variant_alternative_t<Index, Rule>::Updates>(
+       leaves.update[Index],
+       std::make_index_sequence<
+           std::tuple_size_v<typename std::variant_alternative_t<Index, Rule>::Updates>>{}),
+   ...);
+  return leaves;
+}
+
+}  // namespace
+
+extern const Leaves GRAMSTEP_JOIN(leaves_, GRAMSTEP_ISA);
+constinit const Leaves GRAMSTEP_JOIN(leaves_, GRAMSTEP_ISA) =
+    make_leaves(std::make_index_sequence<std::variant_size_v<Rule>>{});
+
+}  // namespace gramstep::host

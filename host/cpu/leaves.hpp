@@ -1,0 +1,53 @@
+// The CPU backend's inner loops: compiled once for every instruction set, chosen at run time.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <tuple>
+#include <variant>
+
+#include "gramstep/rules/rules.hpp"
+#include "kernels/gram.hpp"
+#include "kernels/update.hpp"
+
+namespace gramstep::host {
+
+/// Columns whose products are summed in fp32 before they are widened: 9e-12 of |g_i||g_j| at 16M
+/// elements, for at most 10 % of the time up to K = 8.
+inline constexpr int gram_block = 512;
+
+/// Lanes that sum separately, on every instruction set, so that all of them give the same bits.
+inline constexpr int gram_lanes = 16;
+
+/// Most ways a rule's options can select its update.
+inline constexpr int max_updates = 2;
+
+/// The loops of one instruction set. They run on the calling thread, in its floating-point mode.
+struct Leaves {
+  /// Partials of spans [first, last). lanes: [pairs_of(K), gram_lanes] of scratch.
+  void (*gram)(const kernels::GramArguments& a, std::int64_t first, std::int64_t last,
+               double* lanes);
+
+  /// Update of chunks [first, last) by Rule alternative `index` of its variant.
+  using Update = void (*)(const kernels::UpdateArguments& a, std::int32_t first,
+                          std::int32_t last);
+  Update update[std::variant_size_v<Rule>][max_updates];
+
+  /// The loop for a rule with its options.
+  Update update_of(const Rule& rule) const {
+    const int which = std::visit([](const auto& held) { return held.update(); }, rule);
+    return update[rule.index()][which];
+  }
+};
+
+/// Leaves by the name of their instruction set, e.g. "x86-64-v4".
+struct NamedLeaves {
+  std::string_view isa;
+  const Leaves* leaves;
+};
+
+/// The best instruction set this machine has, or the lesser one that GRAMSTEP_CPU_ISA names. Throws
+/// InvalidArgument for a name that is not one of them, DeviceUnavailable where the machine lacks it.
+NamedLeaves choose_leaves();
+
+}  // namespace gramstep::host

@@ -1,0 +1,30 @@
+// Vectors of the instruction set that this translation unit is compiled for. Included by leaves.cpp
+// only: everything here has internal linkage, so that no other set's code can be linked in its place.
+#pragma once
+
+#if defined(__AVX512F__)
+#define GRAMSTEP_VECTOR_BYTES 64
+#define GRAMSTEP_GRAM_TILE 4  // 16 sums and 8 values in 32 registers
+#elif defined(__AVX__)
+#define GRAMSTEP_VECTOR_BYTES 32
+#define GRAMSTEP_GRAM_TILE 3  // 9 sums, 4 values and a product in 16 registers
+#else
+#define GRAMSTEP_VECTOR_BYTES 16
+#define GRAMSTEP_GRAM_TILE 3
+#endif
+
+namespace gramstep::host {
+namespace {
+
+typedef float Vector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES)));
+typedef float LooseVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(4), may_alias));
+constexpr int vector_lanes = GRAMSTEP_VECTOR_BYTES / 4;
+
+[[gnu::always_inline]] inline Vector load_vector(const float* from) {
+  return *reinterpret_cast<const LooseVector*>(from);
+}
+
+constexpr int cache_line = 16;  // floats
+
+}  // namespace
+}  // namespace gramstep::host

@@ -1,0 +1,204 @@
+// The CPU backend: the three stages over host memory, one parallel region a stage.
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "gramstep/error.hpp"
+#include "host/backend.hpp"
+#include "host/cpu/flush_to_zero.hpp"
+#include "host/cpu/leaves.hpp"
+#include "kernels/plan.hpp"
+
+namespace gramstep::host {
+namespace {
+
+/// Below this many elements of work a region costs more than it gains: about 1 us of fork and join.
+constexpr std::int64_t parallel_elements = 10'000;
+
+/// Zeroed memory on huge pages where it is large; 4 KiB pages cost up to a fifth of the bandwidth.
+template <class T>
+class HugeArray {
+ public:
+  explicit HugeArray(std::int64_t count) {
+    constexpr std::size_t huge_page = std::size_t{2} << 20;
+    if (count > std::numeric_limits<std::int64_t>::max() / 16) throw std::bad_alloc();
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    const std::size_t alignment = bytes >= huge_page ? huge_page : 64;
+    const std::size_t padded = (bytes + alignment - 1) / alignment * alignment;
+    data_ = static_cast<T*>(std::aligned_alloc(alignment, padded));
+    if (data_ == nullptr && padded > 0) throw std::bad_alloc();
+#if defined(__linux__)
+    if (bytes >= huge_page) madvise(data_, padded, MADV_HUGEPAGE);
+#endif
+    std::memset(static_cast<void*>(data_), 0, padded);
+  }
+  ~HugeArray() { std::free(data_); }
+  HugeArray(const HugeArray&) = delete;
+  HugeArray& operator=(const HugeArray&) = delete;
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+
+ private:
+  T* data_ = nullptr;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const Setup& setup)
+      : setup_(setup),
+        leaves_(*choose_leaves().leaves),
+        update_(leaves_.update_of(setup.rule)),
+        threads_(setup.device.threads > 0 ? setup.device.threads : omp_get_max_threads()),
+        segments_(setup.segments),
+        step_(setup.initial),
+        states_(setup.states * state_stride()),
+        partials_(setup.look ? setup.work.partials(setup.tasks) : 0),
+        lanes_(setup.look ? threads_ * lanes_stride() : 0),
+        scratch_(setup.scratch) {}
+
+  void check_memory(const std::string&, const void*) const override {}
+
+  void check_stream(Stream stream) const override {
+    if (stream != nullptr) {
+      throw InvalidArgument("stream: got a CUDA stream, expected null for an optimizer on the CPU");
+    }
+  }
+
+  void step(const StepMemory& memory, Stream) override {
+    if (setup_.look) gram(memory);
+    plan();
+    update(memory);
+  }
+
+  void set_controls(const kernels::Controls& controls, Stream) override {
+    step_.controls = controls;
+  }
+  void set_active(int segment, bool active, Stream) override {
+    segments_[static_cast<std::size_t>(segment)].active = active;
+  }
+
+  kernels::StepState read_step(Stream) const override { return step_; }
+  std::vector<kernels::SegmentState> read_segments(Stream) const override { return segments_; }
+
+  float* state(int index) override { return states_.data() + index * state_stride(); }
+  void read_state(int index, float* to) const override {
+    std::copy_n(states_.data() + index * state_stride(), setup_.size, to);
+  }
+  void write_state(int index, const float* from) override {
+    std::copy_n(from, setup_.size, state(index));
+  }
+  void write_step(const kernels::StepState& step,
+                  const std::vector<kernels::SegmentState>& segments) override {
+    step_ = step;
+    segments_ = segments;
+  }
+
+ private:
+  /// State buffers are skewed by 1 KiB against each other: streams that march in step through the
+  /// same cache sets cost up to a tenth of the bandwidth.
+  std::int64_t state_stride() const { return setup_.size + 256; }
+
+  std::int64_t lanes_stride() const {
+    return std::int64_t{kernels::pairs_of(setup_.tasks)} * gram_lanes;
+  }
+
+  kernels::WorkTable table() const { return setup_.work.table(); }
+
+  /// Calls function(thread, threads) on every thread of one parallel region, subnormals flushed.
+  template <class Function>
+  void in_parallel(const Function& function) const {
+    const int threads = setup_.size * setup_.tasks < parallel_elements ? 1 : threads_;
+#pragma omp parallel num_threads(threads)
+    {
+      const FlushToZero flush;
+      function(omp_get_thread_num(), omp_get_num_threads());
+    }
+  }
+
+  void gram(const StepMemory& memory) {
+    kernels::GramArguments arguments{};
+    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    arguments.heads = memory.heads;
+    arguments.work = table();
+    arguments.segments = segments_.data();
+    arguments.partials = partials_.data();
+    arguments.tasks = setup_.tasks;
+    const auto spans = static_cast<std::int64_t>(setup_.work.spans.size());
+    in_parallel([&](int thread, int threads) {
+      leaves_.gram(arguments, spans * thread / threads, spans * (thread + 1) / threads,
+                   lanes_.data() + thread * lanes_stride());
+    });
+  }
+
+  void plan() {
+    const kernels::PlanArguments arguments =
+        setup_.plan_arguments(table(), &step_, segments_.data(), setup_.groups.data(),
+                              partials_.data(), scratch_.data());
+    std::visit(
+        [&](const auto& aggregator) {
+          using Body = kernels::PlanBody<std::decay_t<decltype(aggregator)>>;
+          typename Body::Shared shared;
+          Body{arguments, aggregator, kernels::OneOfT<Rule>(setup_.rule)}(kernels::SingleThread{},
+                                                                           shared);
+        },
+        setup_.aggregator);
+  }
+
+  void update(const StepMemory& memory) {
+    if (step_.plan.skip) return;
+    kernels::UpdateArguments arguments{};
+    arguments.params = memory.params;
+    for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
+    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    arguments.heads = memory.heads;
+    arguments.work = table();
+    arguments.segments = segments_.data();
+    arguments.plan = &step_.plan;
+    arguments.tasks = setup_.tasks;
+    in_parallel([&](int thread, int threads) {
+      update_(arguments, first_chunk(thread, threads), first_chunk(thread + 1, threads));
+    });
+  }
+
+  /// Where a thread's run of chunks begins: at its share of the elements, not of the chunks.
+  std::int32_t first_chunk(int thread, int threads) const {
+    const std::vector<kernels::Chunk>& chunks = setup_.work.chunks;
+    const std::int64_t begin = setup_.size / threads * thread;
+    const auto chunk = std::partition_point(
+        chunks.begin(), chunks.end(),
+        [&](const kernels::Chunk& each) { return thread == threads || each.begin < begin; });
+    return static_cast<std::int32_t>(chunk - chunks.begin());
+  }
+
+  const Setup& setup_;
+  const Leaves& leaves_;
+  const Leaves::Update update_;
+  const int threads_;
+  std::vector<kernels::SegmentState> segments_;
+  kernels::StepState step_;
+  HugeArray<float> states_;
+  HugeArray<double> partials_;
+  HugeArray<double> lanes_;
+  HugeArray<double> scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const Setup& setup) {
+  try {
+    return std::make_unique<CpuBackend>(setup);
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory("Optimizer: cpu: no memory for " + std::to_string(setup.states) +
+                      " state buffers of " + std::to_string(setup.size) + " fp32 elements");
+  }
+}
+
+}  // namespace gramstep::host

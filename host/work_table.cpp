@@ -1,0 +1,76 @@
+#include "host/work_table.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "gramstep/error.hpp"
+
+namespace gramstep::host {
+namespace {
+
+/// Elements a span aims for: enough spans to fill a device, few enough to sum quickly.
+std::int64_t span_elements(std::int64_t part_size) {
+  std::int64_t elements = kernels::chunk_elements;
+  while (elements < kernels::max_span_elements &&
+         elements * kernels::preferred_spans < part_size) {
+    elements *= 2;
+  }
+  return elements;
+}
+
+/// Appends the spans of chunks [first, end), which lie in one part of that size.
+void append_spans(const std::vector<kernels::Chunk>& chunks, std::int32_t first,
+                  std::int64_t part_size, std::vector<kernels::Span>& spans) {
+  const std::int64_t most = span_elements(part_size);
+  const auto end = static_cast<std::int32_t>(chunks.size());
+  std::int64_t elements = 0;
+  for (std::int32_t c = first; c < end; ++c) {
+    const std::int32_t count = chunks[static_cast<std::size_t>(c)].count;
+    if (elements == 0 || elements + count > most) {
+      spans.push_back({c, c});
+      elements = 0;
+    }
+    spans.back().last = c + 1;
+    elements += count;
+  }
+}
+
+void append_chunks(const Segment& segment, std::int32_t index,
+                   std::vector<kernels::Chunk>& chunks) {
+  for (std::int64_t at = 0; at < segment.size; at += kernels::chunk_elements) {
+    const std::int64_t count = std::min<std::int64_t>(kernels::chunk_elements, segment.size - at);
+    chunks.push_back({segment.offset + at, static_cast<std::int32_t>(count), index});
+  }
+}
+
+/// Chunk indices are 32-bit: 2^31 of them are 2^43 parameters or, badly cut, 2^31 tiny segments.
+void check_chunk_count(const Layout& layout) {
+  std::int64_t count = layout.segments() + layout.size() / kernels::chunk_elements;
+  if (count > std::numeric_limits<std::int32_t>::max()) {
+    throw InvalidArgument("Optimizer: layout: got about " + std::to_string(count) +
+                          " chunks of work, expected fewer than 2^31");
+  }
+}
+
+}  // namespace
+
+Work::Work(const Layout& layout) : shared_size(layout.shared_size()) {
+  check_chunk_count(layout);
+  for (const bool heads : {false, true}) {
+    const auto first = static_cast<std::int32_t>(chunks.size());
+    for (int s = 0; s < layout.segments(); ++s) {
+      const Segment segment = layout.segment(s);
+      if ((segment.task != shared_by_all) == heads) append_chunks(segment, s, chunks);
+    }
+    append_spans(chunks, first, heads ? layout.heads_size() : layout.shared_size(), spans);
+    if (!heads) shared_spans = static_cast<std::int32_t>(spans.size());
+  }
+}
+
+kernels::WorkTable Work::table(const kernels::Chunk* chunks_at,
+                               const kernels::Span* spans_at) const {
+  return {chunks_at,    spans_at,     static_cast<std::int32_t>(chunks.size()),
+          shared_spans, head_spans(), shared_size};
+}
+
+}  // namespace gramstep::host

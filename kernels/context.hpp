@@ -1,0 +1,40 @@
+// The execution context of a kernel body, and the context whose block is one thread.
+//
+// A kernel body is a callable with a nested type Shared and
+//   template <class X> void operator()(const X& x, Shared& shared) const;
+// X is who runs it: nvcc's device context (device_context.cuh), the single thread below (the CPU
+// backend's plan), or the tests' fibers. Its vocabulary is that of cooperative groups:
+//
+//   int thread(), threads()             rank in the block, block size (a multiple of 32, or 1)
+//   std::int64_t block(), blocks()      rank in the grid, grid size
+//   int lane(), warp()                  rank in the warp, rank of the warp in the block
+//   void sync()                         barrier of the block
+//   T warp_sum(T)                       sum over a full warp, valid in lane 0
+#pragma once
+
+#include <cstdint>
+
+#include "gramstep/export.hpp"
+
+// Unrolls the loop that follows on the device, where registers cannot be indexed at run time.
+#if defined(__CUDACC__)
+#define GRAMSTEP_PRAGMA(text) _Pragma(#text)
+#define GRAMSTEP_UNROLL GRAMSTEP_PRAGMA(unroll)
+#define GRAMSTEP_UNROLL_BY(n) GRAMSTEP_PRAGMA(unroll n)
+#else
+#define GRAMSTEP_UNROLL
+#define GRAMSTEP_UNROLL_BY(n)
+#endif
+
+namespace gramstep::kernels {
+
+/// A grid of one block of one thread: plain sequential code.
+struct SingleThread {
+  GRAMSTEP_BODY int thread() const { return 0; }
+  GRAMSTEP_BODY int threads() const { return 1; }
+  GRAMSTEP_BODY std::int64_t block() const { return 0; }
+  GRAMSTEP_BODY std::int64_t blocks() const { return 1; }
+  GRAMSTEP_BODY void sync() const {}
+};
+
+}  // namespace gramstep::kernels

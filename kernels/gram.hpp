@@ -1,0 +1,155 @@
+// The gram stage: one pass over K gradient rows, partial sums of all products of pairs.
+//
+// Traffic: every element of every row is read once, K * 4 bytes a parameter; a span's partial is
+// pairs_of(K) doubles. Accuracy: an fp32 accumulator sums at most span_elements / gram_threads
+// products, then it is widened; everything after is double.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/context.hpp"
+#include "kernels/step_data.hpp"
+
+namespace gramstep::kernels {
+
+struct GramArguments {
+  const float* rows[max_tasks];  // [K], each over the shared part
+  const float* heads;            // over the heads' part
+  WorkTable work;
+  const SegmentState* segments;
+  double* partials;  // [shared_spans, pairs], then [head_spans]
+  std::int32_t tasks;
+  bool aligned;  // all rows and heads on 16 bytes
+};
+
+inline constexpr int gram_threads = 256;
+inline constexpr int gram_warps = gram_threads / 32;
+
+/// Four consecutive elements: one 128-bit access.
+struct alignas(16) Float4 {
+  float v[4];
+};
+
+/// Width elements from `from`, which is aligned to them.
+template <int Width>
+GRAMSTEP_BODY void load(const float* from, float (&to)[Width]) {
+  if constexpr (Width == 4) {
+    const Float4 four = *reinterpret_cast<const Float4*>(from);
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < 4; ++c) to[c] = four.v[c];
+  } else {
+    to[0] = *from;
+  }
+}
+
+/// Sums each of `Count` values over the block in a fixed order and hands them to write(index, sum).
+/// `room` is [warps][Count] of shared memory; free for reuse after the next sync().
+template <int Count, class X, class Write>
+GRAMSTEP_BODY void block_sums(const X& x, const float (&values)[Count], double (*room)[Count],
+                              const Write& write) {
+  GRAMSTEP_UNROLL
+  for (int i = 0; i < Count; ++i) {
+    const double sum = x.warp_sum(static_cast<double>(values[i]));
+    if (x.lane() == 0) room[x.warp()][i] = sum;
+  }
+  x.sync();
+  for (int i = x.thread(); i < Count; i += x.threads()) {
+    double sum = 0;
+    for (int w = 0; w < x.threads() / 32; ++w) sum += room[w][i];
+    write(i, sum);
+  }
+}
+
+/// Adds the products of all pairs of `tasks` <= Rows rows at Width elements to sums.
+template <int Rows, int Width>
+GRAMSTEP_BODY void add_products(const float* const* rows, int tasks, std::int64_t at,
+                                float (&sums)[pairs_of(Rows)]) {
+  float row[Rows][Width] = {};
+  GRAMSTEP_UNROLL
+  for (int k = 0; k < Rows; ++k) {
+    if (k < tasks) load(rows[k] + at, row[k]);
+  }
+  int pair = 0;
+  GRAMSTEP_UNROLL
+  for (int i = 0; i < Rows; ++i) {
+    GRAMSTEP_UNROLL
+    for (int j = i; j < Rows; ++j) {
+      GRAMSTEP_UNROLL
+      for (int c = 0; c < Width; ++c) sums[pair] = fmaf(row[i][c], row[j][c], sums[pair]);
+      ++pair;
+    }
+  }
+}
+
+/// This thread's share of a span's products. `origin` is where the rows begin in the flat buffer.
+template <int Rows, class X>
+GRAMSTEP_BODY void span_products(const X& x, const GramArguments& a, std::int64_t span,
+                                 const float* const* rows, int tasks, std::int64_t origin,
+                                 float (&sums)[pairs_of(Rows)]) {
+  for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
+    const Chunk chunk = a.work.chunks[c];
+    if (!a.segments[chunk.segment].active) continue;
+    const std::int64_t begin = chunk.begin - origin;
+    const int vectors = a.aligned ? chunk.count / 4 : 0;
+    for (int i = x.thread(); i < vectors; i += x.threads()) {
+      add_products<Rows, 4>(rows, tasks, begin + 4 * i, sums);
+    }
+    for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
+      add_products<Rows, 1>(rows, tasks, begin + i, sums);
+    }
+  }
+}
+
+using HeadSums = double[gram_warps][1];
+
+/// The squared norm of a span of the heads' gradients, written to its partial.
+template <class X>
+GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t span, HeadSums& room) {
+  float sums[1] = {};
+  span_products<1>(x, a, span, &a.heads, 1, a.work.shared_size, sums);
+  double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(a.tasks);
+  double* partial = head_partials + (span - a.work.shared_spans);
+  block_sums(x, sums, room, [=](int, double sum) { *partial = sum; });
+}
+
+/// All pairs of up to `Rows` rows in registers, for K <= 16. A block takes a span.
+template <int Rows>
+struct GramBody {
+  static constexpr int threads = gram_threads;
+  GramArguments a;
+
+  struct Shared {
+    double sums[gram_warps][pairs_of(Rows)];
+    HeadSums head_sums;
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    const std::int64_t spans = std::int64_t{a.work.shared_spans} + a.work.head_spans;
+    for (std::int64_t span = x.block(); span < spans; span += x.blocks()) {
+      if (span < a.work.shared_spans) {
+        shared_span(x, shared, span);
+      } else {
+        head_span(x, a, span, shared.head_sums);
+      }
+      x.sync();
+    }
+  }
+
+ private:
+  template <class X>
+  GRAMSTEP_BODY void shared_span(const X& x, Shared& shared, std::int64_t span) const {
+    float sums[pairs_of(Rows)] = {};
+    span_products<Rows>(x, a, span, a.rows, a.tasks, 0, sums);
+    // The triangle of `Rows` rows is wider than that of K: only what exists is written.
+    const int tasks = a.tasks;
+    double* partial = a.partials + span * pairs_of(tasks);
+    block_sums(x, sums, shared.sums, [=](int pair, double sum) {
+      int i = 0;
+      while (pair >= Rows - i) pair -= Rows - i++;
+      if (i + pair < tasks) partial[pair_index(i, i + pair, tasks)] = sum;
+    });
+  }
+};
+
+}  // namespace gramstep::kernels

@@ -1,0 +1,46 @@
+// OneOf: a variant that a kernel can be handed by value and visit.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+#include <variant>
+
+#include "gramstep/export.hpp"
+
+namespace gramstep::kernels {
+
+/// The value of a std::variant of trivially copyable types, visitable on host and device, where
+/// std::visit is not.
+template <class... Types>
+class OneOf {
+ public:
+  static_assert((std::is_trivially_copyable_v<Types> && ...));
+
+  explicit OneOf(const std::variant<Types...>& value) : which_(static_cast<int>(value.index())) {
+    std::visit([this](const auto& held) { std::memcpy(bytes_, &held, sizeof(held)); }, value);
+  }
+
+  /// Calls function(held).
+  template <class Function>
+  GRAMSTEP_BODY void visit(const Function& function) const {
+    int index = 0;
+    ((index++ == which_ ? function(*reinterpret_cast<const Types*>(bytes_)) : void()), ...);
+  }
+
+ private:
+  int which_;
+  alignas(std::max({alignof(Types)...})) unsigned char bytes_[std::max({sizeof(Types)...})];
+};
+
+template <class Variant>
+struct OneOfVariant;
+template <class... Types>
+struct OneOfVariant<std::variant<Types...>> {
+  using type = OneOf<Types...>;
+};
+/// The OneOf that holds what a std::variant holds.
+template <class Variant>
+using OneOfT = typename OneOfVariant<Variant>::type;
+
+}  // namespace gramstep::kernels

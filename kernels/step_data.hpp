@@ -1,0 +1,121 @@
+// What the three stages hand to each other, in memory of the device that runs them.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "gramstep/export.hpp"
+#include "gramstep/layout.hpp"
+
+namespace gramstep::kernels {
+
+/// Most state buffers a rule has.
+inline constexpr int max_states = 4;
+
+/// A run of elements of one segment, [begin, begin + count) of the flat buffer: the unit of work.
+/// Chunks never contain padding, so no stage can touch it.
+struct Chunk {
+  std::int64_t begin;
+  std::int32_t count;  // 1 to chunk_elements
+  std::int32_t segment;
+};
+
+/// 16 KiB of fp32: a combined gradient of this length stays in a core's L1, and 256 threads of a GPU
+/// block read it in four accesses of 16 bytes each.
+inline constexpr int chunk_elements = 4096;
+
+/// Consecutive chunks [first, last), whose products are summed into one partial of the Gram matrix.
+/// Spans depend on the layout alone, so the sum of the partials does not depend on who computed them.
+struct Span {
+  std::int32_t first;
+  std::int32_t last;
+};
+
+/// Most pairs of tasks, i <= j.
+inline constexpr int max_pairs = max_tasks * (max_tasks + 1) / 2;
+
+/// Number of pairs i <= j of that many tasks.
+GRAMSTEP_BOTH constexpr int pairs_of(int tasks) { return tasks * (tasks + 1) / 2; }
+
+/// Where pair (i, j), i <= j, stands in the upper triangle by rows.
+GRAMSTEP_BOTH constexpr int pair_index(int i, int j, int tasks) {
+  return i * tasks - i * (i + 1) / 2 + j;
+}
+
+/// Most elements of a span. A bound on the number of terms in one fp32 accumulator, and with
+/// preferred_spans a compromise between few partials to sum and enough blocks to fill a GPU.
+inline constexpr std::int64_t max_span_elements = std::int64_t{1} << 16;
+inline constexpr std::int64_t preferred_spans = 1024;
+
+/// The work of a layout: chunks by offset, shared ones first; spans of the shared part, then of the
+/// heads' part.
+struct WorkTable {
+  const Chunk* chunks;
+  const Span* spans;
+  std::int32_t chunk_count;
+  std::int32_t shared_spans;
+  std::int32_t head_spans;
+  std::int64_t shared_size;  // chunks that begin at or beyond it belong to heads
+};
+
+/// A group's hyperparameters, resolved against the rule's.
+struct GroupSettings {
+  double lr_scale;
+  double weight_decay;
+  float sign;  // -1 to maximize
+};
+
+/// A segment in this step. The plan writes it, the other stages read it.
+struct SegmentState {
+  std::int64_t steps;    // taken by this segment so far
+  std::int32_t group;
+  std::int32_t active;   // whether it has a gradient
+  float sign;            // of the group
+  unsigned char scalars[36];  // Rule::Scalars, trivially copyable
+
+  template <class Scalars>
+  GRAMSTEP_BODY void put(const Scalars& value) {
+    static_assert(sizeof(Scalars) <= sizeof(scalars));
+    memcpy(scalars, &value, sizeof(Scalars));
+  }
+  template <class Scalars>
+  GRAMSTEP_BODY Scalars get() const {
+    Scalars value;
+    memcpy(&value, scalars, sizeof(Scalars));
+    return value;
+  }
+};
+
+/// What the caller may change between steps.
+struct Controls {
+  double lr;
+  double loss_scale;
+};
+
+/// What the update stage needs to know of the step.
+struct StepPlan {
+  float weights[max_tasks];  // task weight * clip coefficient / loss scale
+  float head_weight;         // clip coefficient / loss scale
+  std::int32_t skip;         // leave everything as it is
+};
+
+/// What the report needs to know of the step, gradients unscaled.
+struct Findings {
+  double gram[max_tasks * max_tasks];  // [K, K]
+  double weights[max_tasks];
+  double heads_squared;
+  double norm;
+  double clip;  // coefficient
+  double lr;
+};
+
+/// All that outlives a step, apart from the rule's state.
+struct StepState {
+  Controls controls;
+  std::int64_t steps;          // taken
+  std::int64_t skipped_steps;  // seen and not taken
+  StepPlan plan;
+  Findings findings;
+};
+
+}  // namespace gramstep::kernels

@@ -1,0 +1,76 @@
+// Bounded: a number that knows how far an fp32 computation of it may be from the truth.
+//
+// Running error analysis (Wilkinson 1986; Higham, "Accuracy and Stability of Numerical Algorithms",
+// section 3.3): every operation passes its operands' errors on and adds one rounding of its own. The
+// reference is a template over its numbers, so with Bounded instead of double it says what is right
+// and, for every single element, how wrong fp32 may be after any number of steps.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace gramstep::reference {
+
+/// The relative error of one rounding to fp32, with room (2^-10 of it) for what double itself rounds.
+inline constexpr double fp32_unit = 0x1p-24 * (1 + 0x1p-10);
+
+/// What an operation loses at most when its subnormal result is flushed to zero.
+inline constexpr double fp32_flush = 0x1p-126;
+
+/// A value in double and a bound on the error of the fp32 number that stands for it.
+struct Bounded {
+  double value = 0;
+  double error = 0;
+
+  Bounded() = default;
+  Bounded(double exact, double error_of_it) : value(exact), error(error_of_it) {}
+  /// A constant: rounded once, unless fp32 holds it.
+  Bounded(double constant)  // NOLINT: a number is a number
+      : value(constant),
+        error(static_cast<float>(constant) == constant ? 0 : fp32_unit * std::abs(constant)) {}
+};
+
+/// The result of an operation whose operands left it with `error`, rounded to fp32.
+inline Bounded rounded(double value, double error) {
+  return {value, error + fp32_unit * (std::abs(value) + error) + fp32_flush};
+}
+
+inline Bounded operator-(const Bounded& a) { return {-a.value, a.error}; }
+
+inline Bounded operator+(const Bounded& a, const Bounded& b) {
+  return rounded(a.value + b.value, a.error + b.error);
+}
+
+inline Bounded operator-(const Bounded& a, const Bounded& b) { return a + -b; }
+
+inline Bounded operator*(const Bounded& a, const Bounded& b) {
+  return rounded(a.value * b.value, std::abs(a.value) * b.error + a.error * std::abs(b.value) +
+                                        a.error * b.error);
+}
+
+inline Bounded operator/(const Bounded& a, const Bounded& b) {
+  const double quotient = a.value / b.value;
+  const double smallest = std::abs(b.value) - b.error;
+  if (smallest <= 0) return {quotient, std::numeric_limits<double>::infinity()};
+  return rounded(quotient, (a.error + std::abs(quotient) * b.error) / smallest);
+}
+
+inline Bounded sqrt(const Bounded& a) {
+  const double root = std::sqrt(a.value);
+  const double below = root - std::sqrt(std::max(a.value - a.error, 0.0));
+  const double above = std::sqrt(a.value + a.error) - root;
+  return rounded(root, std::max(below, above));
+}
+
+/// The larger of two, NaN where either is NaN.
+inline double larger(double a, double b) {
+  if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<double>::quiet_NaN();
+  return std::max(a, b);
+}
+
+inline Bounded larger(const Bounded& a, const Bounded& b) {
+  return {larger(a.value, b.value), std::max(a.error, b.error)};
+}
+
+}  // namespace gramstep::reference

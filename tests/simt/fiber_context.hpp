@@ -1,0 +1,87 @@
+// The execution context that kernel bodies get in tests, and the launch of a body.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "runtime.hpp"
+
+namespace gramstep::simt {
+
+/// A CUDA thread's view of its place in the grid and of its neighbours. Grids have one dimension.
+class FiberContext {
+ public:
+  FiberContext(Thread& self, const Place& place) : self_(self), place_(place) {}
+
+  int thread() const { return place_.thread; }
+  int threads() const { return place_.threads; }
+  std::int64_t block() const { return place_.block; }
+  std::int64_t blocks() const { return place_.blocks; }
+  int lane() const { return place_.thread % warp_size; }
+  int warp() const { return place_.thread / warp_size; }
+
+  /// Barrier of the block. Threads that meet must have called it from the same line.
+  void sync(Site site = Site::here()) const { wait_for_block(self_, site); }
+
+  /// The value of the lane `offset` above, the caller's own where there is none. Full warps only.
+  template <class T>
+  T shuffle_down(T value, int offset, Site site = Site::here()) const {
+    const std::uint64_t* values =
+        exchange_in_warp(self_, to_bits(value), "shuffle_down", site);
+    const int source = lane() + offset;
+    return from_bits<T>(values[0 <= source && source < warp_size ? source : lane()]);
+  }
+
+  /// Sum over the warp in lane 0, the very bits that shuffle_down by 16, 8, 4, 2 and 1 would give;
+  /// garbage in the other lanes. One meeting instead of five: most of a test's time is switches.
+  template <class T>
+  T warp_sum(T value, Site site = Site::here()) const {
+    const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "warp_sum", site);
+    if (lane() != 0) return from_bits<T>(~std::uint64_t{0});
+    T sums[warp_size];
+    for (int i = 0; i < warp_size; ++i) sums[i] = from_bits<T>(values[i]);
+    for (int half = warp_size / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) sums[i] = static_cast<T>(sums[i] + sums[i + half]);
+    }
+    return sums[0];
+  }
+
+ private:
+  template <class T>
+  static std::uint64_t to_bits(const T& value) {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(std::uint64_t));
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
+    return bits;
+  }
+
+  template <class T>
+  static T from_bits(std::uint64_t bits) {
+    T value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+
+  Thread& self_;
+  Place place_;
+};
+
+/// Most shared memory a CUDA block can declare.
+inline constexpr std::size_t max_shared_bytes = 48 * 1024;
+
+/// Runs a kernel body over a grid. Shared memory is filled with 0xff, hence NaN, before each block.
+template <class Body>
+void run(const Launch& launch, const Body& body) {
+  using Shared = typename Body::Shared;
+  static_assert(std::is_trivially_copyable_v<Body>, "a kernel's arguments are copied bit by bit");
+  static_assert(std::is_trivial_v<Shared>, "nobody constructs shared memory");
+  static_assert(sizeof(Shared) <= max_shared_bytes);
+  run_grid(launch, {&body, sizeof(Shared), alignof(Shared),
+                    [](const void* erased, void* shared, Thread& self, const Place& place) {
+                      const auto& typed = *static_cast<const Body*>(erased);
+                      typed(FiberContext(self, place), *static_cast<Shared*>(shared));
+                    }});
+}
+
+}  // namespace gramstep::simt
