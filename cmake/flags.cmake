@@ -28,17 +28,17 @@ if(GRAMSTEP_WITH_CUDA)
       $<$<COMPILE_LANGUAGE:CUDA>:${device_flags};-Xcompiler=${nvcc_host_flags}>)
 endif()
 
+set(sanitizer_flags)
 if(GRAMSTEP_SANITIZE STREQUAL "address")
-  set(sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=all)
+  set(sanitizer_flags
+      -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 elseif(GRAMSTEP_SANITIZE STREQUAL "thread")
-  set(sanitizer_flags -fsanitize=thread)
+  set(sanitizer_flags -fsanitize=thread -fno-omit-frame-pointer)
 elseif(GRAMSTEP_SANITIZE)
   message(FATAL_ERROR "GRAMSTEP_SANITIZE is ${GRAMSTEP_SANITIZE}: expected address, thread or nothing")
 endif()
-if(GRAMSTEP_SANITIZE)
-  # For every target of the folder: a program that is only partly instrumented reports what is not.
-  list(JOIN sanitizer_flags "," nvcc_sanitizer_flags)
-  add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:${sanitizer_flags}>
-                      $<$<COMPILE_LANGUAGE:C,CXX>:-fno-omit-frame-pointer>)
-  add_link_options(${sanitizer_flags})
-endif()
+# For every target of the folder: a program that is only partly instrumented reports what is not.
+foreach(flag IN LISTS sanitizer_flags)
+  add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:${flag}>)
+  add_link_options(${flag})
+endforeach()

@@ -3,18 +3,7 @@
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 function(gramstep_add_objects target)
-  set(sources)  # TRANSITION: sources that are still being written are left out
-  foreach(source IN LISTS ARGN)
-    if(EXISTS ${PROJECT_SOURCE_DIR}/${source})
-      list(APPEND sources ${source})
-    else()
-      message(WARNING "not there yet: ${source}")
-    endif()
-  endforeach()
-  if(NOT sources)
-    return()
-  endif()
-  add_library(${target} OBJECT ${sources})
+  add_library(${target} OBJECT ${ARGN})
   target_link_libraries(${target} PRIVATE gramstep_flags)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
   set_target_properties(${target} PROPERTIES

@@ -112,7 +112,8 @@ GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t sp
   block_sums(x, sums, room, [=](int, double sum) { *partial = sum; });
 }
 
-/// All pairs of up to `Rows` rows in registers, for K <= 16. A block takes a span.
+/// All pairs of up to `Rows` rows in registers, for K <= 8. A block takes a span. Pairs of more
+/// rows and their 128-bit loads do not fit 255 registers on every architecture.
 template <int Rows>
 struct GramBody {
   static constexpr int threads = gram_threads;

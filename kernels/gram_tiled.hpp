@@ -1,4 +1,4 @@
-// The gram stage for K > 16: rows staged through shared memory, 4x4 tiles of pairs in registers.
+// The gram stage for K > 8: rows staged through shared memory, 4x4 tiles of pairs in registers.
 #pragma once
 
 #include "kernels/gram.hpp"
@@ -16,7 +16,9 @@ struct GramTiledBody {
   GramArguments a;
 
   struct Shared {
-    alignas(16) float staged[columns][max_tasks];
+    // Columns are apart by an odd multiple of 4 banks: 128-bit loads stay aligned, and the warp that
+    // stages 8 rows of 4 vectors hits a bank twice at most.
+    alignas(16) float staged[columns][max_tasks + 4];
     double sums[max_tiles][tile * tile];
     HeadSums head_sums;
   };
@@ -78,10 +80,11 @@ struct GramTiledBody {
   /// Stages columns [at, at + columns) of all rows, zeros beyond `available` columns and K rows.
   template <class X>
   GRAMSTEP_BODY void stage(const X& x, Shared& shared, std::int64_t at, int available) const {
-    constexpr int vectors = columns / 4;
-    const int padded = (a.tasks + tile - 1) / tile * tile;
-    for (int e = x.thread(); e < padded * vectors; e += x.threads()) {
-      const int k = e / vectors, c = e % vectors * 4;
+    constexpr int patch_rows = 8, patch_vectors = 4, patches = columns / 4 / patch_vectors;
+    const int staged_rows = (a.tasks + patch_rows - 1) / patch_rows * patch_rows;
+    for (int e = x.thread(); e < staged_rows * columns / 4; e += x.threads()) {
+      const int patch = e / 32, k = patch / patches * patch_rows + e % patch_rows;
+      const int c = (patch % patches * patch_vectors + e % 32 / patch_rows) * 4;
       float four[4] = {};
       if (k < a.tasks) {
         const float* from = a.rows[k] + at + c;

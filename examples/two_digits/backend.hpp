@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <type_traits>
 
 #include <gramstep/gramstep.hpp>
 
@@ -18,7 +19,11 @@ struct Matrix {
   std::int64_t cols;
 
   std::int64_t size() const { return rows * cols; }
-  operator Matrix<const T>() const { return {data, rows, cols}; }
+  template <class U>
+    requires std::is_same_v<U, const T>
+  operator Matrix<U>() const {
+    return {data, rows, cols};
+  }
 };
 
 /// Memory of a device, zeroed, freed with its owner.
@@ -67,7 +72,10 @@ class Backend {
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cpu_backend(int threads);
 
-/// The CUDA backend, by cuBLAS. Throws gramstep::DeviceUnavailable where it was not built.
+/// The backend of CUDA device 0, by cuBLAS. Throws gramstep::DeviceUnavailable where it was not built.
 std::unique_ptr<Backend<float>> make_cuda_backend();
+
+/// Whether the CUDA backend was built and there is a GPU.
+bool cuda_backend_usable();
 
 }  // namespace two_digits

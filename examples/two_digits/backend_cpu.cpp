@@ -100,11 +100,4 @@ std::unique_ptr<Backend<Real>> make_cpu_backend(int threads) {
 template std::unique_ptr<Backend<float>> make_cpu_backend<float>(int threads);
 template std::unique_ptr<Backend<double>> make_cpu_backend<double>(int threads);
 
-#if !defined(TWO_DIGITS_CUDA)
-std::unique_ptr<Backend<float>> make_cuda_backend() {
-  throw gramstep::DeviceUnavailable(
-      "two_digits: --device cuda: expected a build with CUDA and cuBLAS, got one without");
-}
-#endif
-
 }  // namespace two_digits

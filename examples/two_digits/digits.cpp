@@ -6,15 +6,15 @@
 #include <charconv>
 #include <memory>
 #include <numeric>
-#include <random>
 #include <stdexcept>
 #include <string_view>
+
+#include "random.hpp"
 
 namespace two_digits {
 namespace {
 
 constexpr int white = 16;
-constexpr std::uint64_t split_seed = 1797;
 
 Digit parse_digit(std::string_view line, const std::string& where) {
   std::array<int, digit_side * digit_side + 1> values{};
@@ -61,7 +61,7 @@ std::vector<Digit> read_digits(const std::string& path) {
 Split split_digits(int count) {
   std::vector<int> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), 0);
-  std::shuffle(order.begin(), order.end(), std::mt19937_64(split_seed));
+  std::shuffle(order.begin(), order.end(), random_engine(0, Purpose::split));
   const auto validation = order.begin() + count * 60 / 100;
   const auto test = order.begin() + count * 75 / 100;
   return {{order.begin(), validation}, {validation, test}, {test, order.end()}};

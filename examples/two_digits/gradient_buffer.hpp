@@ -35,7 +35,7 @@ class GradientBuffer {
   }
 
   /// What Optimizer::step takes; refers to this object.
-  gramstep::Gradients gradients() const
+  gramstep::Gradients for_step() const
     requires std::same_as<Real, float>
   {
     return {.rows = rows_,

@@ -5,6 +5,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "random.hpp"
+
 namespace two_digits {
 namespace {
 
@@ -30,7 +32,7 @@ gramstep::Layout model_layout() {
 }
 
 std::vector<float> initial_parameters(const gramstep::Layout& layout, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
+  auto random = random_engine(seed, Purpose::parameters);
   std::vector<float> params(static_cast<std::size_t>(layout.size()));
   for (int i = 0; i < layout.segments(); ++i) {
     const gramstep::Segment segment = layout.segment(i);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <random>
 
+#include "random.hpp"
+
 namespace two_digits {
 namespace {
 
@@ -21,7 +23,7 @@ void draw(const Digit& digit, int corner, float* canvas) {
 
 Pairs compose(std::span<const Digit> digits, std::span<const int> indices, std::int64_t count,
               std::uint64_t seed) {
-  std::mt19937_64 random(seed);
+  auto random = random_engine(seed, Purpose::pairs);
   std::uniform_int_distribution<std::size_t> any(0, indices.size() - 1);
   Pairs pairs;
   pairs.images.resize(static_cast<std::size_t>(count * canvas_pixels));
@@ -38,7 +40,7 @@ Pairs compose(std::span<const Digit> digits, std::span<const int> indices, std::
 }
 
 void add_label_noise(std::span<int> labels, double share, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
+  auto random = random_engine(seed, Purpose::label_noise);
   std::bernoulli_distribution replaced(share);
   std::uniform_int_distribution<int> any_class(0, classes - 1);
   for (int& label : labels) {

@@ -63,6 +63,19 @@ inline Bounded sqrt(const Bounded& a) {
   return rounded(root, std::max(below, above));
 }
 
+/// a + s (b - a)
+inline double lerp(double a, double b, double s) { return a + s * (b - a); }
+
+/// a stands in it twice, so that (1 - s) of its error comes through, where operator by operator it
+/// would be taken for 1 + s.
+inline Bounded lerp(const Bounded& a, const Bounded& b, const Bounded& s) {
+  const Bounded difference = rounded(b.value - a.value, a.error + b.error);
+  const Bounded product = s * Bounded(difference.value, difference.error - a.error - b.error);
+  const double passed_on = std::abs(1 - s.value) * a.error + std::abs(s.value) * b.error +
+                           s.error * (a.error + b.error);
+  return rounded(a.value + product.value, product.error + passed_on);
+}
+
 /// The larger of two, NaN where either is NaN.
 inline double larger(double a, double b) {
   if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<double>::quiet_NaN();

@@ -55,7 +55,7 @@ void sgd(const RuleOptions& o, const std::vector<Number>& gradient, std::vector<
 template <class Number>
 void adam(const RuleOptions& o, const std::vector<Number>& gradient, std::vector<Number>& params,
           RuleState<Number>& state) {
-  using std::sqrt;
+  using std::sqrt;  // and Bounded's, by its argument
   const double c1 = 1 - std::pow(o.beta1, static_cast<double>(state.t));
   const double c2 = 1 - std::pow(o.beta2, static_cast<double>(state.t));
   for (std::size_t i = 0; i < params.size(); ++i) {
@@ -69,7 +69,7 @@ void adam(const RuleOptions& o, const std::vector<Number>& gradient, std::vector
     } else if (o.weight_decay != 0) {
       g = g + Number(o.weight_decay) * p;
     }
-    m = m + Number(1 - o.beta1) * (g - m);
+    m = lerp(m, g, Number(1 - o.beta1));
     v = Number(o.beta2) * v + Number(1 - o.beta2) * g * g;
     if (o.amsgrad) largest = larger(largest, v);
     const Number second = o.amsgrad ? largest : v;

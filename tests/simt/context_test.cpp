@@ -33,16 +33,16 @@ double sum_over_grid(const Launch& launch, const std::vector<double>& in) {
 
 TEST_P(EveryOrder, SumsABlock) {
   for (const int threads : {32, 64, 256, 1024}) {
-    EXPECT_EQ(sum_over_grid({.blocks = 1, .threads = threads, .order = GetParam()},
-                            one_two_three(1000)),
-              500500.0);
+    EXPECT_EQ(
+        sum_over_grid({.blocks = 1, .threads = threads, .order = GetParam()}, one_two_three(1000)),
+        500500.0);
   }
 }
 
 TEST_P(EveryOrder, SumsOverManyBlocks) {
-  EXPECT_EQ(sum_over_grid({.blocks = 100, .threads = 64, .order = GetParam()},
-                          one_two_three(20000)),
-            200010000.0);
+  EXPECT_EQ(
+      sum_over_grid({.blocks = 100, .threads = 64, .order = GetParam()}, one_two_three(20000)),
+      200010000.0);
 }
 
 /// A prefix sum over the block by Hillis and Steele: two barriers a round.

@@ -12,7 +12,7 @@ namespace {
 // nobody touches cost nothing.
 constexpr std::size_t stack_bytes = 128 * 1024;
 // Below the stack, and never accessible: an overflow ends in a fault instead of in another stack.
-constexpr std::size_t guard_bytes = 64 * 1024;  // a page on any machine
+constexpr std::size_t guard_bytes = 64 * 1024;  // a page or more on any machine
 
 void* map_stack() {
   void* mapping = mmap(nullptr, guard_bytes + stack_bytes, PROT_NONE,

@@ -8,8 +8,8 @@ namespace gramstep::simt {
 
 class Fiber {
  public:
-  /// `function` must not return; a fiber may be destroyed wherever it has stopped, and the frames on
-  /// its stack are then dropped without running destructors.
+  /// `function` must not return; a fiber may be destroyed wherever it has stopped, and the frames
+  /// on its stack are then dropped without running destructors.
   Fiber(StackFunction function, void* argument);
   ~Fiber();
   Fiber(const Fiber&) = delete;

@@ -27,8 +27,7 @@ class FiberContext {
   /// The value of the lane `offset` above, the caller's own where there is none. Full warps only.
   template <class T>
   T shuffle_down(T value, int offset, Site site = Site::here()) const {
-    const std::uint64_t* values =
-        exchange_in_warp(self_, to_bits(value), "shuffle_down", site);
+    const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "shuffle_down", site);
     const int source = lane() + offset;
     return from_bits<T>(values[0 <= source && source < warp_size ? source : lane()]);
   }

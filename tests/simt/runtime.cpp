@@ -1,5 +1,5 @@
-// The scheduler. It is never instrumented by ThreadSanitizer: what it does on a fiber's behalf is no
-// access of the kernel, and must be neither reported nor taken for synchronisation. For the same
+// The scheduler. It is never instrumented by ThreadSanitizer: what it does on a fiber's behalf is
+// no access of the kernel, and must be neither reported nor taken for synchronisation. For the same
 // reason fibers do no more here than note what they wait for. All decisions are the scheduler's,
 // taken while every fiber stands still.
 #include "runtime.hpp"
@@ -293,8 +293,8 @@ void wait_for_block(Thread& self, Site site) {
   sanitizers::acquire(departures);
 }
 
-const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits,
-                                      std::string_view primitive, Site site) {
+const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,
+                                      Site site) {
   self.hand_in(bits);
   self.wait(State::in_exchange, primitive, site);
   return self.exchanged();

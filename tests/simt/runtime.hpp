@@ -1,9 +1,15 @@
 // Runs a grid of CUDA threads on the CPU, each a fiber, with the barriers and shuffles of a GPU.
 //
 // Blocks run one after another. Inside a block, warps run in turn: each until all its lanes wait at
-// the block's barrier or have exited, its lanes in turn from one shuffle to the next. So between two
-// barriers Order::forward puts all accesses of one warp before those of the next, and Order::reverse
-// all after: where a barrier is missing between two warps, one of the two orders reads wrong data.
+// the block's barrier or have exited, its lanes in turn from one shuffle to the next. So between
+// two barriers Order::forward puts all accesses of one warp before those of the next, and
+// Order::reverse all after: where a barrier is missing between two warps, one of the two orders
+// reads wrong data. ThreadSanitizer sees a missing barrier in any order, and takes a shuffle for
+// none.
+//
+// What stays unseen: races between blocks; threads that diverge before a barrier in a helper which
+// both branches call (it is one line to us); a loop that waits for another thread's write, which
+// hangs here.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +26,9 @@ enum class Order { forward, reverse, random };
 
 struct Launch {
   std::int64_t blocks = 1;
-  int threads = warp_size;     // of a block: a multiple of 32, up to 1024
+  int threads = warp_size;  // of a block: a multiple of 32, up to 1024
   Order order = Order::forward;
-  unsigned seed = 1;           // of Order::random
+  unsigned seed = 1;  // of Order::random
   /// Whether a barrier that some threads of the block can no longer reach is an error. If not, they
   /// count as arrived, as they do on a GPU; the programming guide does not promise it.
   bool strict_exit = true;
@@ -60,10 +66,10 @@ class Thread;
 /// Suspends the calling thread until all threads of its block have called.
 void wait_for_block(Thread& self, Site site);
 
-/// Suspends the calling thread until all lanes of its warp have called. Returns what they handed in,
-/// by lane; valid until the caller's next wait. As on a GPU, this orders no accesses to memory.
-const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits,
-                                      std::string_view primitive, Site site);
+/// Suspends the calling thread until all lanes of its warp have called. Returns what they handed
+/// in, by lane; valid until the caller's next wait. As on a GPU, this orders no accesses to memory.
+const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,
+                                      Site site);
 
 /// A kernel body without its types.
 struct Kernel {

@@ -1,7 +1,7 @@
 // What the sanitizers must be told about fibers; nothing where a sanitizer is off.
 //
-// ASan has to know the bounds of the stack that runs. TSan has to take every fiber for a thread, and
-// to learn from us, and from us alone, which accesses a barrier puts in order.
+// ASan has to know the bounds of the stack that runs. TSan has to take every fiber for a thread,
+// and to learn from us, and from us alone, which accesses a barrier puts in order.
 #pragma once
 
 #include <cstddef>

@@ -142,7 +142,7 @@ TEST_F(SeededBugTest, WriteAfterReadIsReportedWithoutItsBarrier) {
 
 enum class Adding { atomic, plain };
 
-/// out[i] = sum of in. Fibers are never interrupted inside an addition: no wrong value gives it away.
+/// out[i] = sum of in. No fiber is interrupted inside an addition: no wrong value gives it away.
 template <Adding adding>
 struct Accumulate {
   const float* in;
@@ -201,9 +201,9 @@ TEST_F(SeededBugTest, BlockSumWithoutItsBarrierIsReported) {
   const std::vector<double> in = one_two_three(1000);
   double out = 0;
   for (const Order order : all_orders) {
-    EXPECT_EXIT(run({.threads = 256, .order = order},
-                    BlockSum<Barrier::missing>{in.data(), 1000, &out}),
-                testing::ExitedWithCode(66), "data race");
+    EXPECT_EXIT(
+        run({.threads = 256, .order = order}, BlockSum<Barrier::missing>{in.data(), 1000, &out}),
+        testing::ExitedWithCode(66), "data race");
   }
 }
 
@@ -224,7 +224,8 @@ struct Uninitialised {
 };
 
 TEST_F(SeededBugTest, UninitialisedSharedMemoryGivesNaN) {
-  for (const float value : results_of<Uninitialised>(Order::forward)) EXPECT_TRUE(std::isnan(value));
+  for (const float value : results_of<Uninitialised>(Order::forward))
+    EXPECT_TRUE(std::isnan(value));
 }
 
 /// Touches one float beyond the end of shared memory.
@@ -278,7 +279,7 @@ struct VectorLoad {
 
   template <class X>
   void operator()(const X& x, Shared&) const {
-    const Float4 four = reinterpret_cast<const Float4*>(in)[x.thread()];
+    const Float4& four = reinterpret_cast<const Float4*>(in)[x.thread()];
     out[x.thread()] = four.v[0] + four.v[1] + four.v[2] + four.v[3];
   }
 };

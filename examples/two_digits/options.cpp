@@ -1,0 +1,56 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <limits>
+
+#include "methods.hpp"
+
+namespace two_digits {
+
+Options parse_options(int argc, char** argv) {
+  Options o;
+  o.rules = names(rules());
+  o.aggregators = names(aggregators());
+  o.data = TWO_DIGITS_DATA;
+  bool quick = false;
+  const CLI::Range count(1, std::numeric_limits<int>::max());
+  const CLI::Range positive(std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+
+  CLI::App app("Trains a network that reads two overlapping digits, with every rule and aggregator "
+               "asked for, and compares them.");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--rules", o.rules, "optimizer rules")
+      ->delimiter(',')->check(CLI::IsMember(names(rules())));
+  app.add_option("--aggregators", o.aggregators, "how the task gradients are combined")
+      ->delimiter(',')->check(CLI::IsMember(names(aggregators())));
+  app.add_option("--seeds", o.seeds, "runs of each method")->check(count);
+  app.add_option("--epochs", o.epochs, "passes over the training images")->check(count);
+  app.add_option("--batch", o.batch, "images a step")->check(count);
+  app.add_option("--train-pairs", o.train_pairs, "training images to compose")->check(count);
+  app.add_option("--label-noise", o.label_noise, "share of the right digit's labels made random")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--scale", o.scale, "factor on the right digit's loss")->check(positive);
+  app.add_option("--lr", o.lr, "learning rate of all rules, instead of their own")->check(positive);
+  app.add_option("--evaluate", o.evaluate, "digits to measure the accuracy on")
+      ->check(CLI::IsMember({"test", "validation"}));
+  app.add_option("--device", o.device, "where to train; auto: a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--threads", o.threads, "CPU threads, 0: all")->check(CLI::Range(0, 1024));
+  app.add_option("--data", o.data, "digits.csv.gz")->check(CLI::ExistingFile);
+  app.add_option("--output", o.output, "folder for steps.jsonl and summary.json");
+  app.add_flag("--quick", quick, "one seed, two epochs: to see that everything runs");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  if (quick) {
+    o.seeds = 1;
+    o.epochs = 2;
+  }
+  return o;
+}
+
+}  // namespace two_digits

@@ -1,0 +1,31 @@
+// Options: the command line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace two_digits {
+
+struct Options {
+  std::vector<std::string> rules;        ///< names, see methods.hpp
+  std::vector<std::string> aggregators;  ///< names, see methods.hpp
+  int seeds = 3;                         ///< runs a method, with seeds 1, 2, ...
+  int epochs = 20;
+  std::int64_t batch = 128;
+  std::int64_t train_pairs = 8192;  ///< images composed for training
+  double label_noise = 0;           ///< share of the right digit's training labels made random
+  double scale = 1;                 ///< factor on the right digit's loss
+  std::optional<double> lr;         ///< instead of each rule's own
+  std::string evaluate = "test";    ///< test or validation
+  std::string device = "auto";      ///< auto, cpu or cuda
+  int threads = 0;                  ///< CPU threads, 0: OpenMP's default
+  std::string data;                 ///< digits.csv.gz
+  std::string output = "two_digits_output";
+};
+
+/// Reads the command line. Prints help or what is wrong with an option and exits, as CLI11 does.
+Options parse_options(int argc, char** argv);
+
+}  // namespace two_digits

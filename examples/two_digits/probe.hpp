@@ -1,0 +1,49 @@
+// Probe: the step done both ways on the same gradients: how long each takes, and that they agree.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <gramstep/gramstep.hpp>
+
+#include "backend.hpp"
+#include "unfused.hpp"
+
+namespace two_digits {
+
+/// What was measured.
+struct StepTimes {
+  double fused_us = 0;               ///< median time of the library's step
+  std::optional<double> unfused_us;  ///< of the same step by hand, where somebody wrote it
+  double difference = 0;  ///< largest distance of the two results, as a share of what was allowed
+};
+
+/// Takes an optimizer's steps. Now and then it takes one by hand as well, on copies, times both and
+/// compares them; the training run is what it would be without.
+class Probe {
+ public:
+  Probe(Backend<float>& backend, const gramstep::Optimizer& optimizer);
+
+  /// Takes step `t`, 1 for the first. Throws std::runtime_error where the two ways differ by more than
+  /// rounding explains.
+  void step(gramstep::Optimizer& optimizer, std::span<float> params,
+            const gramstep::Gradients& gradients, std::int64_t t);
+
+  /// The medians so far.
+  StepTimes times() const;
+
+ private:
+  template <class Step>
+  double microseconds(Step step);
+  std::vector<float> on_host(std::span<const float> values);
+  void compare(std::span<const float> before, std::span<const float> fused, std::int64_t t);
+
+  Backend<float>& backend_;
+  std::optional<Unfused> unfused_;
+  std::vector<double> fused_us_, unfused_us_;
+  double difference_ = 0;
+};
+
+}  // namespace two_digits

@@ -1,0 +1,140 @@
+#include "results.hpp"
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <stdexcept>
+
+#include "methods.hpp"
+#include "model.hpp"
+
+namespace gs = gramstep;
+
+namespace two_digits {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+template <class T>
+ordered_json or_null(const std::optional<T>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
+ordered_json by_task(const auto& values) {
+  ordered_json result;
+  for (std::size_t task = 0; task < tasks; ++task) result[task_names[task]] = values[task];
+  return result;
+}
+
+/// The spread over runs of what `value` takes from each.
+template <class Value>
+Spread spread_over(std::span<const RunResult> runs, Value value) {
+  std::vector<double> values;
+  for (const RunResult& run : runs) values.push_back(value(run));
+  return spread_of(values);
+}
+
+MethodResult summarise_method(std::span<const RunResult> runs) {
+  MethodResult method{.rule = runs[0].run.rule, .aggregator = runs[0].run.aggregator};
+  for (std::size_t task = 0; task < tasks; ++task) {
+    method.accuracy[task] =
+        spread_over(runs, [task](const RunResult& run) { return run.accuracy[task]; });
+  }
+  method.conflict_rate = spread_over(runs, [](const RunResult& run) { return run.conflict_rate; });
+  method.fused_us = spread_over(runs, [](const RunResult& run) { return run.times.fused_us; }).mean;
+  if (runs[0].times.unfused_us) {
+    method.unfused_us =
+        spread_over(runs, [](const RunResult& run) { return *run.times.unfused_us; }).mean;
+  }
+  return method;
+}
+
+}  // namespace
+
+void to_json(ordered_json& json, const Spread& spread) {
+  json = {{"mean", spread.mean}, {"deviation", spread.deviation}};
+}
+
+void to_json(ordered_json& json, const RunResult& result) {
+  json = {{"rule", result.run.rule},
+          {"aggregator", result.run.aggregator},
+          {"seed", result.run.seed},
+          {"accuracy", by_task(result.accuracy)},
+          {"last_epoch_losses", by_task(result.losses)},
+          {"conflict_rate", result.conflict_rate},
+          {"steps", result.steps},
+          {"skipped", result.skipped},
+          {"fused_us", result.times.fused_us},
+          {"unfused_us", or_null(result.times.unfused_us)},
+          {"difference_of_allowed", result.times.difference}};
+}
+
+void to_json(ordered_json& json, const MethodResult& method) {
+  json = {{"rule", method.rule},
+          {"aggregator", method.aggregator},
+          {"accuracy", by_task(method.accuracy)},
+          {"conflict_rate", method.conflict_rate},
+          {"fused_us", method.fused_us},
+          {"unfused_us", or_null(method.unfused_us)}};
+}
+
+void to_json(ordered_json& json, const Options& options) {
+  json = {{"seeds", options.seeds},
+          {"epochs", options.epochs},
+          {"batch", options.batch},
+          {"train_pairs", options.train_pairs},
+          {"label_noise", options.label_noise},
+          {"scale", options.scale},
+          {"evaluate", options.evaluate}};
+  for (const std::string& name : options.rules) {
+    const gs::Rule rule = options.lr ? with_lr(rule_named(name), *options.lr) : rule_named(name);
+    json["lr"][name] = std::visit([](const auto& r) { return r.lr; }, rule);
+  }
+}
+
+Spread spread_of(std::span<const double> values) {
+  const auto count = static_cast<double>(values.size());
+  Spread spread{.mean = std::reduce(values.begin(), values.end()) / count};
+  if (values.size() < 2) return spread;
+  for (const double value : values) spread.deviation += std::pow(value - spread.mean, 2);
+  spread.deviation = std::sqrt(spread.deviation / (count - 1));
+  return spread;
+}
+
+std::vector<MethodResult> summarise(std::span<const RunResult> runs) {
+  std::vector<MethodResult> methods;
+  while (!runs.empty()) {
+    const Run& first = runs[0].run;
+    const auto same = [&](const RunResult& result) {
+      return result.run.rule == first.rule && result.run.aggregator == first.aggregator;
+    };
+    const auto size = static_cast<std::size_t>(
+        std::ranges::find_if_not(runs, same) - runs.begin());
+    methods.push_back(summarise_method(runs.first(size)));
+    runs = runs.subspan(size);
+  }
+  return methods;
+}
+
+void write_summary(const std::filesystem::path& path, const Options& options,
+                   const gs::Device& device, std::span<const RunResult> runs,
+                   std::span<const MethodResult> methods) {
+  const bool on_cpu = device.kind == gs::Device::Kind::cpu;
+  const ordered_json summary{
+      {"options", options},
+      {"machine",
+       {{"device", on_cpu ? "cpu" : "cuda"},
+        {"threads", device.threads},
+        {"isa", std::string(gs::cpu_isa())}}},
+      {"parameters", model_layout().parameters()},
+      {"methods", methods},
+      {"runs", runs}};
+  std::ofstream file(path);
+  if (!(file << summary.dump(2) << '\n')) {
+    throw std::runtime_error(path.string() + ": cannot be written");
+  }
+}
+
+}  // namespace two_digits

@@ -1,0 +1,99 @@
+#include "trainer.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "model.hpp"
+#include "random.hpp"
+
+namespace gs = gramstep;
+
+namespace two_digits {
+namespace {
+
+/// Calls function(pairs) for every batch, in the order of the indices.
+template <class Function>
+void for_each_batch(const Pairs& pairs, std::span<const std::int64_t> order, std::int64_t batch,
+                    Function function) {
+  while (!order.empty()) {
+    const std::size_t size = std::min(static_cast<std::size_t>(batch), order.size());
+    function(select(pairs, order.first(size)));
+    order = order.subspan(size);
+  }
+}
+
+std::vector<std::int64_t> in_order(const Pairs& pairs) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(pairs.size()));
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+/// The share of the pairs whose digit each task reads right.
+std::array<double, tasks> accuracy(Model<float>& model, const float* params, const Pairs& pairs,
+                                   std::int64_t batch) {
+  std::array<double, tasks> right{};
+  for_each_batch(pairs, in_order(pairs), batch, [&](const Pairs& chosen) {
+    model.forward(params, chosen.images);
+    for (std::size_t task = 0; task < tasks; ++task) {
+      const std::vector<int> read = model.predictions(task);
+      right[task] += std::inner_product(read.begin(), read.end(), chosen.labels[task].begin(), 0.0,
+                                        std::plus<>(), std::equal_to<>());
+    }
+  });
+  for (double& count : right) count /= static_cast<double>(pairs.size());
+  return right;
+}
+
+}  // namespace
+
+RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data, StepLog& log,
+                const std::function<void()>& progress) {
+  const gs::Layout layout = model_layout();
+  gs::Optimizer optimizer(layout, {.rule = options.rule,
+                                   .aggregator = options.aggregator,
+                                   .tasks = tasks,
+                                   .non_finite = gs::NonFinite::skip,
+                                   .device = backend.device()});
+  Model<float> model(backend, layout, options.batch);
+  GradientBuffer<float> gradients(backend, layout);
+  Buffer<float> params = backend.allocate(layout.size());
+  backend.upload(initial_parameters(layout, options.run.seed), params.data());
+
+  Probe probe(backend, optimizer);
+  gs::Report report;
+  RunResult result{.run = options.run};
+  auto order = in_order(data.train);
+  auto random = random_engine(options.run.seed, Purpose::batches);
+  for (int epoch = 0; epoch < options.epochs; ++epoch) {
+    std::ranges::shuffle(order, random);
+    result.losses = {};
+    for_each_batch(data.train, order, options.batch, [&](const Pairs& batch) {
+      model.forward(params.data(), batch.images);
+      const auto losses =
+          model.backward(params.data(), batch.labels, options.scales, gradients);
+      probe.step(optimizer, params.span(), gradients.for_step(), report.steps + 1);
+
+      report = optimizer.report();
+      log.write(options.run, ++result.steps, losses, report);
+      result.conflict_rate += report.conflict_rate;
+      for (std::size_t task = 0; task < tasks; ++task) {
+        result.losses[task] += static_cast<double>(losses[task]);
+      }
+      progress();
+    });
+  }
+  for (double& loss : result.losses) loss *= options.epochs / static_cast<double>(result.steps);
+  result.conflict_rate /= static_cast<double>(result.steps);
+  result.skipped = report.skipped_steps;
+  result.accuracy = accuracy(model, params.data(), data.held_out, options.batch);
+  result.times = probe.times();
+  return result;
+}
+
+std::int64_t steps_an_epoch(std::int64_t pairs, std::int64_t batch) {
+  return (pairs + batch - 1) / batch;
+}
+
+}  // namespace two_digits

@@ -1,0 +1,52 @@
+// Trainer: one training run.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+
+#include <gramstep/gramstep.hpp>
+
+#include "backend.hpp"
+#include "pairs.hpp"
+#include "probe.hpp"
+#include "step_log.hpp"
+
+namespace two_digits {
+
+/// What one seed trains and is measured on; the same for every method.
+struct Data {
+  Pairs train;
+  Pairs held_out;
+};
+
+/// What is trained, and how.
+struct RunOptions {
+  Run run;
+  gramstep::Rule rule;
+  gramstep::Aggregator aggregator;
+  int epochs = 1;
+  std::int64_t batch = 1;
+  std::array<float, tasks> scales{};  ///< factor on each task's loss
+};
+
+/// What came out.
+struct RunResult {
+  Run run;
+  std::array<double, tasks> accuracy{};  ///< on the held-out pairs
+  std::array<double, tasks> losses{};    ///< mean over the last epoch's steps, not scaled
+  double conflict_rate = 0;              ///< share of the steps whose gradients conflicted
+  std::int64_t steps = 0;
+  std::int64_t skipped = 0;
+  StepTimes times{};
+};
+
+/// Trains once. Same options, data, device and number of threads: same result, to the last bit (but
+/// for the times). Calls `progress` after every step.
+RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data, StepLog& log,
+                const std::function<void()>& progress);
+
+/// How many steps an epoch has.
+std::int64_t steps_an_epoch(std::int64_t pairs, std::int64_t batch);
+
+}  // namespace two_digits

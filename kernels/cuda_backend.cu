@@ -1,0 +1,262 @@
+// The CUDA backend: device memory, and the three launches of a step.
+#include <algorithm>
+#include <utility>
+
+#include "host/backend.hpp"
+#include "kernels/device_context.cuh"
+#include "kernels/launch.hpp"
+
+namespace gramstep::host {
+namespace {
+
+using kernels::check;
+
+/// Makes a device current for as long as it lives.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int ordinal) {
+    check(cudaGetDevice(&before_), "cudaGetDevice");
+    if (before_ != ordinal) check(cudaSetDevice(ordinal), "cudaSetDevice");
+  }
+  ~CurrentDevice() { cudaSetDevice(before_); }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+/// Zeroed memory of the current device.
+template <class T>
+class DeviceArray {
+ public:
+  DeviceArray(std::int64_t count, const char* what) : count_(static_cast<std::size_t>(count)) {
+    if (count_ == 0) return;
+    const cudaError_t status = count_ > SIZE_MAX / sizeof(T)
+                                   ? cudaErrorMemoryAllocation
+                                   : cudaMalloc(&data_, count_ * sizeof(T));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      throw OutOfMemory(std::string("Optimizer: cuda: no memory for ") + what + ", " +
+                        std::to_string(count) + " of " + std::to_string(sizeof(T)) + " bytes");
+    }
+    check(status, "cudaMalloc");
+    const cudaError_t zeroed = cudaMemset(data_, 0, count_ * sizeof(T));
+    if (zeroed != cudaSuccess) cudaFree(data_);  // the destructor of a half-made object does not run
+    check(zeroed, "cudaMemset");
+  }
+  DeviceArray(const std::vector<T>& from, const char* what)
+      : DeviceArray(static_cast<std::int64_t>(from.size()), what) {
+    write(from.data());
+  }
+  // A driver that is shutting down has freed it already: the status is of no use.
+  ~DeviceArray() { cudaFree(data_); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+
+  void write(const T* from) {
+    if (count_ == 0) return;
+    check(cudaMemcpy(data_, from, count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  void read(T* to, Stream stream) const {
+    if (count_ == 0) return;
+    check(cudaMemcpyAsync(to, data_, count_ * sizeof(T), cudaMemcpyDeviceToHost, stream),
+          "cudaMemcpyAsync");
+    check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  }
+
+ private:
+  std::size_t count_;
+  T* data_ = nullptr;
+};
+
+/// Throws DeviceUnavailable unless there is a device of that ordinal.
+const Setup& with_device(const Setup& setup) {
+  const int devices = cuda_devices();
+  if (setup.device.ordinal >= devices) {
+    throw DeviceUnavailable("Optimizer: device: got cuda(" + std::to_string(setup.device.ordinal) +
+                            "), expected one of the " + std::to_string(devices) +
+                            " CUDA devices that can be used here");
+  }
+  return setup;
+}
+
+bool on_vectors(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
+
+/// All device memory of an optimizer; made and freed with its device current.
+struct Memory {
+  explicit Memory(const Setup& setup)
+      : chunks(setup.work.chunks, "the chunk table"),
+        spans(setup.work.spans, "the span table"),
+        groups(setup.groups, "groups"),
+        segments(setup.segments, "segments"),
+        step(std::vector{setup.initial}, "the step's state"),
+        states(setup.states * setup.size, "the rule's state"),
+        partials(setup.look ? setup.work.partials(setup.tasks) : 0, "partial Gram matrices"),
+        scratch(setup.scratch, "the plan's scratch") {}
+
+  DeviceArray<kernels::Chunk> chunks;
+  DeviceArray<kernels::Span> spans;
+  DeviceArray<kernels::GroupSettings> groups;
+  DeviceArray<kernels::SegmentState> segments;
+  DeviceArray<kernels::StepState> step;
+  DeviceArray<float> states;
+  DeviceArray<double> partials;
+  DeviceArray<double> scratch;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(const Setup& setup) : setup_(with_device(setup)) {
+    const CurrentDevice current(ordinal());
+    memory_ = std::make_unique<Memory>(setup);
+  }
+  ~CudaBackend() override {
+    int before = 0;
+    cudaGetDevice(&before);
+    cudaSetDevice(ordinal());
+    memory_.reset();
+    cudaSetDevice(before);
+  }
+
+  void check_memory(const std::string& what, const void* pointer) const override {
+    const CurrentDevice current(ordinal());
+    cudaPointerAttributes found{};
+    check(cudaPointerGetAttributes(&found, pointer), "cudaPointerGetAttributes");
+    if (found.type == cudaMemoryTypeManaged) return;
+    if (found.type == cudaMemoryTypeDevice && found.device == ordinal()) return;
+    const std::string got = found.type == cudaMemoryTypeDevice
+                                ? "memory of CUDA device " + std::to_string(found.device)
+                                : "host memory";
+    throw InvalidArgument(what + ": got " + got + ", expected memory of CUDA device " +
+                          std::to_string(ordinal()));
+  }
+
+  void check_stream(Stream stream) const override {
+    if (stream == nullptr) return;  // each device has a default stream of its own
+    int device = 0;
+    check(cudaStreamGetDevice(stream, &device), "cudaStreamGetDevice");
+    if (device == ordinal()) return;
+    throw InvalidArgument("stream: got a stream of CUDA device " + std::to_string(device) +
+                          ", expected one of device " + std::to_string(ordinal()));
+  }
+
+  void step(const StepMemory& memory, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    if (setup_.look) kernels::launch_gram(gram_arguments(memory), stream);
+    kernels::launch_plan(setup_.plan_arguments(table(), step_state(), segments(),
+                                               memory_->groups.data(), memory_->partials.data(),
+                                               memory_->scratch.data()),
+                         setup_.aggregator, setup_.rule, stream);
+    kernels::launch_update(update_arguments(memory), setup_.rule, stream);
+  }
+
+  void set_controls(const kernels::Controls& controls, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::launch_set_controls(step_state(), controls, stream);
+  }
+  void set_active(int segment, bool active, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::launch_set_active(segments(), segment, active, stream);
+  }
+
+  kernels::StepState read_step(Stream stream) const override {
+    const CurrentDevice current(ordinal());
+    kernels::StepState step;
+    memory_->step.read(&step, stream);
+    return step;
+  }
+  std::vector<kernels::SegmentState> read_segments(Stream stream) const override {
+    const CurrentDevice current(ordinal());
+    std::vector<kernels::SegmentState> read(setup_.segments.size());
+    memory_->segments.read(read.data(), stream);
+    return read;
+  }
+
+  float* state(int index) override { return memory_->states.data() + index * setup_.size; }
+  void read_state(int index, float* to) const override {
+    copy_state(to, memory_->states.data() + index * setup_.size, cudaMemcpyDeviceToHost);
+  }
+  void write_state(int index, const float* from) override {
+    copy_state(state(index), from, cudaMemcpyHostToDevice);
+  }
+  void write_step(const kernels::StepState& step,
+                  const std::vector<kernels::SegmentState>& segment_states) override {
+    const CurrentDevice current(ordinal());
+    memory_->step.write(&step);
+    memory_->segments.write(segment_states.data());
+  }
+
+ private:
+  int ordinal() const { return setup_.device.ordinal; }
+  kernels::StepState* step_state() { return memory_->step.data(); }
+  kernels::SegmentState* segments() { return memory_->segments.data(); }
+  kernels::WorkTable table() const {
+    return setup_.work.table(memory_->chunks.data(), memory_->spans.data());
+  }
+
+  void copy_state(float* to, const float* from, cudaMemcpyKind kind) const {
+    const CurrentDevice current(ordinal());
+    const auto bytes = static_cast<std::size_t>(setup_.size) * sizeof(float);
+    check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
+  }
+
+  bool aligned(const StepMemory& memory) const {
+    return on_vectors(memory.params) && on_vectors(memory.heads) &&
+           std::all_of(memory.rows, memory.rows + setup_.tasks, on_vectors);
+  }
+
+  kernels::GramArguments gram_arguments(const StepMemory& memory) {
+    kernels::GramArguments arguments{};
+    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    arguments.heads = memory.heads;
+    arguments.work = table();
+    arguments.segments = segments();
+    arguments.partials = memory_->partials.data();
+    arguments.tasks = setup_.tasks;
+    arguments.aligned = aligned(memory);
+    return arguments;
+  }
+
+  kernels::UpdateArguments update_arguments(const StepMemory& memory) {
+    kernels::UpdateArguments arguments{};
+    arguments.params = memory.params;
+    for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
+    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    arguments.heads = memory.heads;
+    arguments.work = table();
+    arguments.segments = segments();
+    arguments.plan = &step_state()->plan;
+    arguments.tasks = setup_.tasks;
+    arguments.aligned = aligned(memory);
+    return arguments;
+  }
+
+  const Setup& setup_;
+  std::unique_ptr<Memory> memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend(const Setup& setup) {
+  return std::make_unique<CudaBackend>(setup);
+}
+
+}  // namespace gramstep::host
+
+namespace gramstep::inline v1 {
+
+bool built_with_cuda() { return true; }
+
+int cuda_devices() {
+  int devices = 0;
+  // Without a driver the call fails and leaves its output alone.
+  if (cudaGetDeviceCount(&devices) == cudaSuccess) return devices;
+  cudaGetLastError();
+  return 0;
+}
+
+}  // namespace gramstep::inline v1

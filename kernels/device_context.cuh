@@ -1,0 +1,60 @@
+// The device's execution context, and the launch of a kernel body.
+#pragma once
+
+#include <cub/warp/warp_reduce.cuh>
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "gramstep/error.hpp"
+#include "gramstep/optimizer.hpp"
+#include "kernels/context.hpp"
+
+namespace gramstep::kernels {
+
+/// A CUDA thread, in the vocabulary of kernels/context.hpp. Has no size; every call is an instruction
+/// or a collective of CUB.
+struct DeviceContext {
+  __device__ int thread() const { return static_cast<int>(threadIdx.x); }
+  __device__ int threads() const { return static_cast<int>(blockDim.x); }
+  __device__ std::int64_t block() const { return blockIdx.x; }
+  __device__ std::int64_t blocks() const { return gridDim.x; }
+  __device__ int lane() const { return thread() % 32; }
+  __device__ int warp() const { return thread() / 32; }
+  __device__ void sync() const { __syncthreads(); }
+
+  template <class T>
+  __device__ T warp_sum(T value) const {
+    // Shuffles only: the storage has no content that warps could share.
+    typename cub::WarpReduce<T>::TempStorage none;
+    return cub::WarpReduce<T>(none).Sum(value);
+  }
+};
+
+/// Throws CudaError that names the call and CUDA's own words, unless status is success.
+inline void check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // or the next, innocent call would report it again
+  throw CudaError(std::string(call) + ": " + cudaGetErrorName(status) + ": " +
+                  cudaGetErrorString(status));
+}
+
+// Bodies are kernel parameters: their row pointers are indexed in constant memory.
+template <class Body>
+__global__ void __launch_bounds__(Body::threads, 1) run_body(const __grid_constant__ Body body) {
+  __shared__ typename Body::Shared shared;
+  body(DeviceContext{}, shared);
+}
+
+/// Queues `blocks` blocks of a body, as many as a grid can have; bodies stride over the rest.
+template <class Body>
+void launch(const Body& body, std::int64_t blocks, Stream stream, const char* name) {
+  if (blocks == 0) return;
+  const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, 0x7fffffff));
+  run_body<<<grid, Body::threads, 0, stream>>>(body);
+  check(cudaGetLastError(), name);
+}
+
+}  // namespace gramstep::kernels

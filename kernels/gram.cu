@@ -1,0 +1,18 @@
+// Launches of the gram stage: K rounded up to one of four unrolled bodies, or tiled.
+#include "kernels/device_context.cuh"
+#include "kernels/gram_tiled.hpp"
+#include "kernels/launch.hpp"
+
+namespace gramstep::kernels {
+
+void launch_gram(const GramArguments& a, Stream stream) {
+  const std::int64_t blocks = std::int64_t{a.work.shared_spans} + a.work.head_spans;
+  const char* name = "launch of the gram stage";
+  if (a.tasks == 1) return launch(GramBody<1>{a}, blocks, stream, name);
+  if (a.tasks == 2) return launch(GramBody<2>{a}, blocks, stream, name);
+  if (a.tasks <= 4) return launch(GramBody<4>{a}, blocks, stream, name);
+  if (a.tasks <= 8) return launch(GramBody<8>{a}, blocks, stream, name);
+  launch(GramTiledBody{a}, blocks, stream, name);
+}
+
+}  // namespace gramstep::kernels

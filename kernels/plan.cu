@@ -1,0 +1,36 @@
+// Launches of the plan stage and of what changes its inputs between steps.
+#include "kernels/device_context.cuh"
+#include "kernels/launch.hpp"
+
+namespace gramstep::kernels {
+namespace {
+
+__global__ void set_controls(StepState* to, Controls controls) { to->controls = controls; }
+
+__global__ void set_active(SegmentState* segments, int segment, int active) {
+  segments[segment].active = active;
+}
+
+}  // namespace
+
+void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, const Rule& rule,
+                 Stream stream) {
+  std::visit(
+      [&](const auto& held) {
+        launch(PlanBody<std::decay_t<decltype(held)>>{arguments, held, OneOfT<Rule>(rule)}, 1,
+               stream, "launch of the plan stage");
+      },
+      aggregator);
+}
+
+void launch_set_controls(StepState* to, const Controls& controls, Stream stream) {
+  set_controls<<<1, 1, 0, stream>>>(to, controls);
+  check(cudaGetLastError(), "launch of set_controls");
+}
+
+void launch_set_active(SegmentState* segments, int segment, bool active, Stream stream) {
+  set_active<<<1, 1, 0, stream>>>(segments, segment, active);
+  check(cudaGetLastError(), "launch of set_active");
+}
+
+}  // namespace gramstep::kernels

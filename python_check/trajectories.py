@@ -1,0 +1,236 @@
+"""The same problem by gramstep, by torch.optim, and over bounded arrays, recorded step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import gramstep_c
+from bounded import Bounded, given, where
+from problems import Problem
+from rules import Rule, StepNumbers, bounded_step
+
+# By name, "param" among the state: [steps, size of the flat buffer].
+Trajectory = dict[str, np.ndarray]
+
+
+class Recorder:
+    """Collects a flat buffer a name, step by step."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[np.ndarray]] = {}
+
+    def keep(self, name: str, values: np.ndarray) -> None:
+        self.kept.setdefault(name, []).append(np.array(values))
+
+    def trajectory(self) -> Trajectory:
+        return {name: np.stack(values) for name, values in self.kept.items()}
+
+
+def to_host(tensor: torch.Tensor) -> np.ndarray:
+    """A copy in host memory."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def c_device(device: str) -> gramstep_c.Device:
+    return gramstep_c.Device[device.upper()]
+
+
+class GramstepRun:
+    """An optimizer on a problem, with memory of its own for parameters and gradients."""
+
+    def __init__(self, problem: Problem, rule: Rule, device: str, **options: Any) -> None:
+        self.problem = problem
+        self.device = device
+        self.lr = rule["lr"]
+        options = {
+            "tasks": problem.tasks,
+            "device": c_device(device),
+            **rule.c_options(),
+            **options,
+        }
+        self.optimizer = gramstep_c.Optimizer(problem.layout, rule.c_rule(), **options)
+        self.params = self.put(problem.params)
+
+    def put(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.array(values, dtype=np.float32)).to(self.device)
+
+    def step(self, step: int, gradient_scale: float = 1.0) -> None:
+        """Takes one step of the problem, its gradients multiplied by gradient_scale."""
+        problem = self.problem
+        self.optimizer.set_lr(float(problem.lr[step] * self.lr))
+        for tensor, active in zip(problem.tensors, problem.active[step], strict=True):
+            self.optimizer.set_active(tensor.name, bool(active))
+        scale = np.float32(gradient_scale)
+        rows = [self.put(row * scale) for row in problem.rows[step]]
+        self.optimizer.step(self.params, rows, self.put(problem.heads[step] * scale))
+
+    def state(self, name: str) -> np.ndarray:
+        """Parameters ("param") or a state buffer, copied to the host."""
+        if name == "param":
+            return to_host(self.params)
+        memory = self.optimizer.state(name)
+        if self.device == "cpu":
+            return np.array(memory)
+        return to_host(torch.as_tensor(memory, device=self.device))
+
+    def states(self) -> dict[str, np.ndarray]:
+        return {name: self.state(name) for name in ["param", *self.optimizer.state_names()]}
+
+
+def run_gramstep(problem: Problem, rule: Rule, device: str, **options: Any) -> Trajectory:
+    """gramstep's run."""
+    run, recorder = GramstepRun(problem, rule, device, **options), Recorder()
+    for step in range(problem.steps):
+        run.step(step)
+        for name, values in run.states().items():
+            recorder.keep(name, values)
+    return recorder.trajectory()
+
+
+class TorchRun:
+    """A torch optimizer on a problem, its parameters views of one flat buffer."""
+
+    def __init__(
+        self, problem: Problem, rule: Rule, dtype: torch.dtype, device: str = "cpu", **how: bool
+    ) -> None:
+        self.problem, self.rule = problem, rule
+        self.flat = torch.from_numpy(problem.params).to(device, dtype, copy=True)
+        self.params = [
+            self.flat[place].view(tensor.shape).requires_grad_()
+            for tensor, place in zip(problem.tensors, problem.places, strict=True)
+        ]
+        groups = []
+        for tensor, parameter in zip(problem.tensors, self.params, strict=True):
+            group = problem.group(tensor)
+            settings: dict[str, Any] = {"params": [parameter], "lr": group.lr_scale * rule["lr"]}
+            if group.weight_decay is not None:
+                settings["weight_decay"] = group.weight_decay
+            if group.maximize is not None:
+                settings["maximize"] = group.maximize
+            groups.append(settings)
+        self.optimizer = rule.torch_class()(groups, **rule.options, **how)
+
+    def set_gradients(self, step: int, gradient: np.ndarray) -> None:
+        """Gives every tensor that has a gradient in this step its part of a flat gradient."""
+        flat = torch.from_numpy(gradient).to(self.flat.device, self.flat.dtype)
+        for index, parameter in enumerate(self.params):
+            place = self.problem.places[index]
+            has = self.problem.active[step, index]
+            parameter.grad = flat[place].view(parameter.shape) if has else None
+
+    def step(self, step: int) -> None:
+        """Takes a step with the gradients that are set."""
+        for tensor, group in zip(self.problem.tensors, self.optimizer.param_groups, strict=True):
+            scale = self.problem.group(tensor).lr_scale
+            group["lr"] = float(self.problem.lr[step] * self.rule["lr"]) * scale
+        self.optimizer.step()
+
+    def set_states(self, states: dict[str, np.ndarray]) -> None:
+        """Overwrites parameters and what state torch has made."""
+        for name, values in states.items():
+            flat = torch.from_numpy(values).to(self.flat.device, self.flat.dtype)
+            if name == "param":
+                self.flat.copy_(flat)
+                continue
+            for parameter, place in zip(self.params, self.problem.places, strict=True):
+                state = self.optimizer.state.get(parameter, {}).get(name)
+                if state is not None:
+                    state.copy_(flat[place].view(state.shape))
+
+    def states(self) -> dict[str, np.ndarray]:
+        """Parameters and state as flat buffers; zero where torch has made no state yet."""
+        found = {"param": to_host(self.flat)}
+        for name in self.rule.state_names():
+            found[name] = np.zeros(self.problem.size, dtype=found["param"].dtype)
+            for parameter, place in zip(self.params, self.problem.places, strict=True):
+                state = self.optimizer.state.get(parameter, {}).get(name)
+                if state is not None:
+                    found[name][place] = to_host(state).ravel()
+        return found
+
+
+def run_torch(
+    problem: Problem,
+    rule: Rule,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    gradients: Sequence[np.ndarray] | None = None,
+    resume: Trajectory | None = None,
+    before_step: Callable[[TorchRun], None] = lambda run: None,
+    **how: bool,
+) -> Trajectory:
+    """torch.optim's run.
+
+    gradients: flat ones, instead of the problem's only row and heads. resume: another's trajectory,
+    from whose parameters and state every single step starts.
+    """
+    run, recorder = TorchRun(problem, rule, dtype, device, **how), Recorder()
+    started = None if resume is None else before_each(resume, problem)
+    for step, gradient in enumerate(single_gradients(problem) if gradients is None else gradients):
+        if started is not None:
+            run.set_states({name: values[step] for name, values in started.items()})
+        run.set_gradients(step, gradient)
+        before_step(run)
+        run.step(step)
+        for name, values in run.states().items():
+            recorder.keep(name, values)
+    return recorder.trajectory()
+
+
+def single_gradients(problem: Problem) -> Iterator[np.ndarray]:
+    """The flat gradients of a problem with one task."""
+    for row, heads in zip(problem.rows[:, 0], problem.heads, strict=True):
+        yield np.concatenate([row, heads])
+
+
+def before_each(trajectory: Trajectory, problem: Problem) -> Trajectory:
+    """What every step of a trajectory started from."""
+    started = {}
+    for name, values in trajectory.items():
+        at_first = problem.params if name == "param" else np.zeros(problem.size)
+        started[name] = np.concatenate([at_first[None], values[:-1]]).astype(np.float32)
+    return started
+
+
+def bounded_steps(
+    problem: Problem, rule: Rule, trajectory: Trajectory, gradients: Bounded | None = None
+) -> dict[str, Bounded]:
+    """Every step on its own over bounded arrays [steps, size], from what a run held before it.
+
+    gradients: [steps, size], instead of the problem's only row and heads.
+    """
+    tensors = problem.tensors
+    g = given(np.stack(list(single_gradients(problem)))) if gradients is None else gradients
+    used = np.stack([problem.elements(active, False) for active in problem.active])
+    sign = problem.elements(
+        [-1.0 if pick(problem.group(t).maximize, rule["maximize"]) else 1.0 for t in tensors], 1.0
+    )
+    g = Bounded(np.where(used, g.value, 0.0) * sign, np.where(used, g.error, 0.0))
+    lr_scale = problem.elements([problem.group(tensor).lr_scale for tensor in tensors], 1.0)
+    taken = np.cumsum(problem.active, axis=0)
+    numbers = StepNumbers(
+        lr=problem.lr[:, None] * rule["lr"] * lr_scale,
+        weight_decay=problem.elements(
+            [pick(problem.group(t).weight_decay, rule["weight_decay"]) for t in tensors], 0.0
+        ),
+        t=np.stack([problem.elements(np.maximum(row, 1), 1) for row in taken]),
+    )
+    start = {
+        name: given(np.where(problem.real(), values, 0.0))
+        for name, values in before_each(trajectory, problem).items()
+    }
+    p = start.pop("param")
+    after_p, after_state = bounded_step(rule, numbers, g, p, start)
+    steps = {"param": where(used, after_p, p)}
+    for name, state in start.items():
+        steps[name] = where(used, after_state[name], state)
+    return steps
+
+
+def pick(own: Any, rules: Any) -> Any:
+    """A group's own setting, or else the rule's."""
+    return rules if own is None else own

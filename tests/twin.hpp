@@ -1,0 +1,168 @@
+// Twin: the library's optimizer and the reference, side by side.
+#pragma once
+
+#include "tests/reference/step.hpp"
+#include "tests/rig.hpp"
+
+namespace gramstep::test {
+
+/// The orders in which PCGrad's tasks meet in that step.
+inline reference::Orders orders_of(const PCGrad& pcgrad, int tasks, std::int64_t step) {
+  reference::Orders orders;
+  for (int i = 0; i < tasks; ++i) {
+    unsigned char met[max_tasks];
+    pcgrad.meet(i, tasks, step, met);
+    orders.emplace_back(met, met + tasks);
+  }
+  return orders;
+}
+
+/// The reference's options of the library's rules.
+inline reference::RuleOptions reference_rule(const SGD& rule) {
+  return {.method = reference::Method::sgd,
+          .lr = rule.lr,
+          .weight_decay = rule.weight_decay,
+          .maximize = rule.maximize,
+          .momentum = rule.momentum,
+          .dampening = rule.dampening,
+          .nesterov = rule.nesterov};
+}
+template <class AdamLike>
+reference::RuleOptions reference_rule(const AdamLike& rule) {
+  return {.method = std::is_same_v<AdamLike, AdamW> ? reference::Method::adamw
+                                                    : reference::Method::adam,
+          .lr = rule.lr,
+          .weight_decay = rule.weight_decay,
+          .maximize = rule.maximize,
+          .beta1 = rule.beta1,
+          .beta2 = rule.beta2,
+          .epsilon = rule.epsilon,
+          .amsgrad = rule.amsgrad};
+}
+
+/// The reference's options of a step.
+inline reference::StepOptions reference_step(const OptimizerOptions& options) {
+  using reference::Aggregation;
+  reference::StepOptions result{.tasks = options.tasks, .loss_scale = options.loss_scale};
+  if (options.clip_norm) result.clip_norm = *options.clip_norm;
+  if (std::holds_alternative<Mean>(options.aggregator)) result.aggregation = Aggregation::mean;
+  if (const auto* constant = std::get_if<Constant>(&options.aggregator)) {
+    result.aggregation = Aggregation::constant;
+    for (int k = 0; k < options.tasks; ++k) result.constants.push_back(constant->values[k]);
+  }
+  if (const auto* pcgrad = std::get_if<PCGrad>(&options.aggregator)) {
+    result.aggregation = pcgrad->reduction == Reduction::mean ? Aggregation::pcgrad_mean
+                                                              : Aggregation::pcgrad;
+  }
+  return result;
+}
+
+/// Takes every step twice, and knows how far apart fp32 may leave them.
+class Twin : public Rig {
+ public:
+  Twin(const Layout& layout, const OptimizerOptions& options, int shift = 0)
+      : Rig(layout, options, shift), step_options_(reference_step(options)) {
+    if (const auto* pcgrad = std::get_if<PCGrad>(&options.aggregator)) pcgrad_ = *pcgrad;
+    for (int s = 0; s < layout.segments(); ++s) {
+      const Segment segment = layout.segment(s);
+      const GroupOptions& group = layout.groups()[static_cast<std::size_t>(segment.group)];
+      reference::RuleOptions rule =
+          std::visit([](const auto& held) { return reference_rule(held); }, options.rule);
+      rule.lr *= group.lr_scale;
+      rule.weight_decay = group.weight_decay.value_or(rule.weight_decay);
+      rule.maximize = group.maximize.value_or(rule.maximize);
+      lr_scales_.push_back(group.lr_scale);
+      const std::span<float> values = param(segment.name);
+      tensors.emplace_back(segment.name, segment.task, rule,
+                           reference::Vector(values.begin(), values.end()));
+    }
+  }
+
+  void set_lr(double lr) {
+    optimizer.set_lr(lr);
+    for (std::size_t n = 0; n < tensors.size(); ++n) tensors[n].rule.lr = lr * lr_scales_[n];
+  }
+  void set_loss_scale(double loss_scale) {
+    optimizer.set_loss_scale(loss_scale);
+    step_options_.loss_scale = loss_scale;
+  }
+  void set_active(std::string_view segment, bool active) {
+    optimizer.set_active(segment, active);
+    tensors[static_cast<std::size_t>(optimizer.layout().index(segment))].active = active;
+  }
+
+  /// Takes a step with the gradients that are in memory, the library and the reference.
+  void step() {
+    std::vector<reference::TensorGradients> gradients_of;
+    for (const auto& tensor : tensors) {
+      reference::TensorGradients& each = gradients_of.emplace_back();
+      for (int k = 0; k < (tensor.task < 0 ? step_options_.tasks : 1); ++k) {
+        const std::span<float> from = gradient(tensor.name, k);
+        each.emplace_back(from.begin(), from.end());
+      }
+    }
+    const reference::Orders orders = orders_of(pcgrad_, step_options_.tasks, steps_ + 1);
+    outcome = reference::step(step_options_, tensors, gradients_of, orders);
+    if (!outcome.skipped) ++steps_;
+    Rig::step();
+  }
+  void draw_and_step(int steps = 1) {
+    for (int i = 0; i < steps; ++i) {
+      draw();
+      step();
+    }
+  }
+
+  /// Expects every parameter and state element within fp32's bound, which grows from step to step by
+  /// the roundings of every operation. Returns the largest share of a bound that was used up.
+  double expect_close() {
+    double share = 0;
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      const auto& tensor = tensors[n];
+      share = std::max(share, close(param(tensor.name), tensor.params, tensor.name + ": params"));
+      for (const std::string_view name : optimizer.state_names()) {
+        const auto& expected = name == "momentum_buffer" ? tensor.state.momentum_buffer
+                               : name == "exp_avg"       ? tensor.state.exp_avg
+                               : name == "exp_avg_sq"    ? tensor.state.exp_avg_sq
+                                                         : tensor.state.max_exp_avg_sq;
+        const std::string what = tensor.name + ": " + std::string(name);
+        share = std::max(share, close(optimizer.state(name, tensor.name).span(), expected, what));
+      }
+      EXPECT_EQ(optimizer.segment_steps()[n], tensor.state.t) << tensor.name;
+    }
+    expect_padding_untouched();
+    return share;
+  }
+
+  std::vector<reference::Tensor<reference::Bounded>> tensors;
+  reference::Outcome outcome;  // of the last step
+
+ private:
+  /// Most that a bound may be of the largest value it belongs to: some 1000 roundings.
+  static constexpr double loosest_bound = 0x1p-14;
+
+  static double close(std::span<const float> got, const std::vector<reference::Bounded>& expected,
+                      const std::string& what) {
+    double share = 0, largest = 0;
+    for (const auto& each : expected) largest = std::max(largest, std::abs(each.value));
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      EXPECT_LE(expected[i].error, loosest_bound * largest) << what << ": a bound that says nothing";
+      const double error = std::abs(static_cast<double>(got[i]) - expected[i].value);
+      // Not "error > bound": a NaN must fail.
+      if (!(error <= expected[i].error)) {
+        ADD_FAILURE() << what << "[" << i << "]: got " << got[i] << ", expected "
+                      << expected[i].value << " within " << expected[i].error;
+        return infinity;
+      }
+      if (error > 0) share = std::max(share, error / expected[i].error);
+    }
+    return share;
+  }
+
+  reference::StepOptions step_options_;
+  PCGrad pcgrad_;
+  std::vector<double> lr_scales_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace gramstep::test
