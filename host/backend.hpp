@@ -55,7 +55,12 @@ class Backend {
   virtual void check_memory(const std::string& what, const void* pointer) const = 0;
   virtual void check_stream(Stream stream) const = 0;
 
-  virtual void step(const StepMemory& memory, Stream stream) = 0;
+  // The three stages. gram is called where Setup::look says so; update does nothing where the plan
+  // decided to skip.
+  virtual void gram(const StepMemory& memory, Stream stream) = 0;
+  virtual void plan(Stream stream) = 0;
+  virtual void update(const StepMemory& memory, Stream stream) = 0;
+
   virtual void set_controls(const kernels::Controls& controls, Stream stream) = 0;
   virtual void set_active(int segment, bool active, Stream stream) = 0;
 

@@ -72,10 +72,49 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void step(const StepMemory& memory, Stream) override {
-    if (setup_.look) gram(memory);
-    plan();
-    update(memory);
+  void gram(const StepMemory& memory, Stream) override {
+    kernels::GramArguments arguments{};
+    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    arguments.heads = memory.heads;
+    arguments.work = table();
+    arguments.segments = segments_.data();
+    arguments.partials = partials_.data();
+    arguments.tasks = setup_.tasks;
+    const auto spans = static_cast<std::int64_t>(setup_.work.spans.size());
+    in_parallel([&](int thread, int threads) {
+      leaves_.gram(arguments, spans * thread / threads, spans * (thread + 1) / threads,
+                   lanes_.data() + thread * lanes_stride());
+    });
+  }
+
+  void plan(Stream) override {
+    const kernels::PlanArguments arguments =
+        setup_.plan_arguments(table(), &step_, segments_.data(), setup_.groups.data(),
+                              partials_.data(), scratch_.data());
+    std::visit(
+        [&](const auto& aggregator) {
+          using Body = kernels::PlanBody<std::decay_t<decltype(aggregator)>>;
+          typename Body::Shared shared;
+          Body{arguments, aggregator, kernels::OneOfT<Rule>(setup_.rule)}(kernels::SingleThread{},
+                                                                           shared);
+        },
+        setup_.aggregator);
+  }
+
+  void update(const StepMemory& memory, Stream) override {
+    if (step_.plan.skip) return;
+    kernels::UpdateArguments arguments{};
+    arguments.params = memory.params;
+    for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
+    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    arguments.heads = memory.heads;
+    arguments.work = table();
+    arguments.segments = segments_.data();
+    arguments.plan = &step_.plan;
+    arguments.tasks = setup_.tasks;
+    in_parallel([&](int thread, int threads) {
+      update_(arguments, first_chunk(thread, threads), first_chunk(thread + 1, threads));
+    });
   }
 
   void set_controls(const kernels::Controls& controls, Stream) override {
@@ -121,51 +160,6 @@ class CpuBackend final : public Backend {
       const FlushToZero flush;
       function(omp_get_thread_num(), omp_get_num_threads());
     }
-  }
-
-  void gram(const StepMemory& memory) {
-    kernels::GramArguments arguments{};
-    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
-    arguments.heads = memory.heads;
-    arguments.work = table();
-    arguments.segments = segments_.data();
-    arguments.partials = partials_.data();
-    arguments.tasks = setup_.tasks;
-    const auto spans = static_cast<std::int64_t>(setup_.work.spans.size());
-    in_parallel([&](int thread, int threads) {
-      leaves_.gram(arguments, spans * thread / threads, spans * (thread + 1) / threads,
-                   lanes_.data() + thread * lanes_stride());
-    });
-  }
-
-  void plan() {
-    const kernels::PlanArguments arguments =
-        setup_.plan_arguments(table(), &step_, segments_.data(), setup_.groups.data(),
-                              partials_.data(), scratch_.data());
-    std::visit(
-        [&](const auto& aggregator) {
-          using Body = kernels::PlanBody<std::decay_t<decltype(aggregator)>>;
-          typename Body::Shared shared;
-          Body{arguments, aggregator, kernels::OneOfT<Rule>(setup_.rule)}(kernels::SingleThread{},
-                                                                           shared);
-        },
-        setup_.aggregator);
-  }
-
-  void update(const StepMemory& memory) {
-    if (step_.plan.skip) return;
-    kernels::UpdateArguments arguments{};
-    arguments.params = memory.params;
-    for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
-    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
-    arguments.heads = memory.heads;
-    arguments.work = table();
-    arguments.segments = segments_.data();
-    arguments.plan = &step_.plan;
-    arguments.tasks = setup_.tasks;
-    in_parallel([&](int thread, int threads) {
-      update_(arguments, first_chunk(thread, threads), first_chunk(thread + 1, threads));
-    });
   }
 
   /// Where a thread's run of chunks begins: at its share of the elements, not of the chunks.

@@ -73,7 +73,9 @@ class Optimizer::Implementation {
   void step(const host::StepMemory& memory, Stream stream) {
     check(memory, stream);
     last.remember(memory, setup.tasks, stream);
-    backend->step(memory, stream);
+    if (setup.look) backend->gram(memory, stream);
+    backend->plan(stream);
+    backend->update(memory, stream);
     // The host sees a CPU step's outcome at once, a CUDA step's when it next waits.
     if (raises() && options.device.kind == Device::Kind::cpu) raise_if_skipped(nullptr);
   }

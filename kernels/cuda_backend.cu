@@ -144,13 +144,19 @@ class CudaBackend final : public Backend {
                           ", expected one of device " + std::to_string(ordinal()));
   }
 
-  void step(const StepMemory& memory, Stream stream) override {
+  void gram(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
-    if (setup_.look) kernels::launch_gram(gram_arguments(memory), stream);
+    kernels::launch_gram(gram_arguments(memory), stream);
+  }
+  void plan(Stream stream) override {
+    const CurrentDevice current(ordinal());
     kernels::launch_plan(setup_.plan_arguments(table(), step_state(), segments(),
                                                memory_->groups.data(), memory_->partials.data(),
                                                memory_->scratch.data()),
                          setup_.aggregator, setup_.rule, stream);
+  }
+  void update(const StepMemory& memory, Stream stream) override {
+    const CurrentDevice current(ordinal());
     kernels::launch_update(update_arguments(memory), setup_.rule, stream);
   }
 

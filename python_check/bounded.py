@@ -24,7 +24,7 @@ class Bounded:
 
     def __init__(self, value: np.ndarray | float, error: np.ndarray | float = 0.0) -> None:
         self.value = np.asarray(value, dtype=np.float64)
-        self.error = np.asarray(error, dtype=np.float64)
+        self.error = np.broadcast_to(np.asarray(error, dtype=np.float64), self.value.shape)
 
     def __neg__(self) -> Bounded:
         return Bounded(-self.value, self.error)

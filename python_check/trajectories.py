@@ -116,18 +116,17 @@ class TorchRun:
 
     def set_gradients(self, step: int, gradient: np.ndarray) -> None:
         """Gives every tensor that has a gradient in this step its part of a flat gradient."""
-        flat = torch.from_numpy(gradient).to(self.flat.device, self.flat.dtype)
+        flat = torch.tensor(gradient, device=self.flat.device, dtype=self.flat.dtype)
         for index, parameter in enumerate(self.params):
             place = self.problem.places[index]
             has = self.problem.active[step, index]
             parameter.grad = flat[place].view(parameter.shape) if has else None
 
-    def step(self, step: int) -> None:
-        """Takes a step with the gradients that are set."""
+    def set_lr(self, step: int) -> None:
+        """Sets every group's learning rate for this step."""
         for tensor, group in zip(self.problem.tensors, self.optimizer.param_groups, strict=True):
             scale = self.problem.group(tensor).lr_scale
             group["lr"] = float(self.problem.lr[step] * self.rule["lr"]) * scale
-        self.optimizer.step()
 
     def set_states(self, states: dict[str, np.ndarray]) -> None:
         """Overwrites parameters and what state torch has made."""
@@ -174,8 +173,9 @@ def run_torch(
         if started is not None:
             run.set_states({name: values[step] for name, values in started.items()})
         run.set_gradients(step, gradient)
+        run.set_lr(step)
         before_step(run)
-        run.step(step)
+        run.optimizer.step()
         for name, values in run.states().items():
             recorder.keep(name, values)
     return recorder.trajectory()

@@ -60,7 +60,8 @@ install_packages() {
 }
 
 # What every build needs.
-build_packages=(cmake g++ libeigen3-dev ninja-build nlohmann-json3-dev python3 python3-venv)
+build_packages=(cmake g++ libcli11-dev libeigen3-dev ninja-build nlohmann-json3-dev python3
+  python3-venv zlib1g-dev)
 
 # install_python FILE: a virtual environment in build/venv, with what a requirements file lists.
 install_python() {

@@ -1,4 +1,4 @@
-"""Adds up the JUnit XML that ctest and pytest write: a line a run, why tests were skipped, the total."""
+"""Adds up the JUnit XML of ctest and pytest: each run, its failures and skips, the total."""
 
 import argparse
 import re
@@ -28,7 +28,7 @@ def outcome(case: ElementTree.Element) -> str:
 
 
 def failure(case: ElementTree.Element) -> str:
-    """A failed test's name and 20 lines of what it printed: a sanitizer's report, or the last ones."""
+    """A failed test's name and 20 lines of its output: a sanitizer's report, or the last ones."""
     found = case.find("failure") if case.find("failure") is not None else case.find("error")
     text = case.findtext("system-out") or (found.text if found is not None else None) or ""
     lines = text.strip().splitlines()
@@ -46,7 +46,7 @@ def main() -> None:
     """Prints the results of the files that are named and exist."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("xml", type=Path, nargs="*")
-    parser.add_argument("--failed-step", help="a step that failed, perhaps before any test of its own")
+    parser.add_argument("--failed-step", help="a step that failed, perhaps before its first test")
     arguments = parser.parse_args()
 
     total: Counter[str] = Counter()

@@ -1,0 +1,159 @@
+// Bad options: refused by the constructor, which leaves nothing behind.
+#include <sys/resource.h>
+
+#include <cmath>
+#include <fstream>
+#include <optional>
+
+#include "tests/rig.hpp"
+
+namespace gramstep::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+void expect_refused(const OptimizerOptions& options, Words words) {
+  words.insert(words.end(), {"got", "expected"});
+  expect_error<InvalidArgument>([&] { Optimizer(mixed_layout(1), options); }, words);
+}
+
+/// Values that no option may have, and those below and above [low, high).
+std::vector<double> outside(double low, double high = infinity) {
+  std::vector<double> values{std::nan(""), infinity, -infinity, std::nextafter(low, -infinity)};
+  if (high < infinity) values.push_back(high);
+  return values;
+}
+
+/// Sets one option of a rule to every value outside its range.
+template <class Held>
+void expect_range(double Held::*option, const char* name, double low, double high = infinity) {
+  for (const double value : outside(low, high)) {
+    Held rule;
+    rule.*option = value;
+    expect_refused({.rule = rule}, {std::string(Held::name) + "." + name});
+  }
+  Held rule;
+  rule.*option = low;
+  EXPECT_NO_THROW(Optimizer(mixed_layout(1), {.rule = rule})) << name << " = " << low;
+}
+
+template <class AdamLike>
+void expect_adam_ranges() {
+  expect_range(&AdamLike::lr, "lr", 0);
+  expect_range(&AdamLike::beta1, "beta1", 0, 1);
+  expect_range(&AdamLike::beta2, "beta2", 0, 1);
+  expect_range(&AdamLike::epsilon, "epsilon", 0);
+  expect_range(&AdamLike::weight_decay, "weight_decay", 0);
+}
+
+TEST(BadOptions, OfAdam) { expect_adam_ranges<Adam>(); }
+TEST(BadOptions, OfAdamW) { expect_adam_ranges<AdamW>(); }
+
+TEST(BadOptions, OfSgd) {
+  expect_range(&SGD::lr, "lr", 0);
+  expect_range(&SGD::momentum, "momentum", 0);
+  expect_range(&SGD::dampening, "dampening", 0);
+  expect_range(&SGD::weight_decay, "weight_decay", 0);
+  const auto expect_no_nesterov = [](const SGD& rule) {
+    expect_error<InvalidArgument>([&] { Optimizer(mixed_layout(1), {.rule = rule}); },
+                                  {"SGD.nesterov", "momentum", "dampening"});
+  };
+  expect_no_nesterov({.nesterov = true});
+  expect_no_nesterov({.momentum = 0.9, .dampening = 0.1, .nesterov = true});
+}
+
+TEST(BadOptions, NumberOfTasks) {
+  for (const int tasks : {-1, 0, max_tasks + 1}) {
+    expect_refused({.tasks = tasks}, {"tasks", std::to_string(tasks), "64"});
+  }
+  EXPECT_NO_THROW(Optimizer(mixed_layout(1), {.tasks = max_tasks}));
+}
+
+TEST(BadOptions, AHeadOfATaskThatIsNotThere) {
+  expect_error<InvalidArgument>([] { Optimizer(mixed_layout(3), {.tasks = 2}); },
+                                {"tasks", "got 2", "expected at least 3"});
+}
+
+TEST(BadOptions, ConstantWeights) {
+  expect_error<InvalidArgument>(
+      [] { Optimizer(mixed_layout(1), {.aggregator = Constant{{1, 2}}, .tasks = 3}); },
+      {"Constant.values", "every task"});
+  for (const double bad : {std::nan(""), infinity, -infinity}) {
+    expect_refused({.aggregator = Constant{{1, bad}}, .tasks = 2}, {"Constant.values"});
+  }
+}
+
+TEST(BadOptions, ClipAndLossScale) {
+  for (const double bad : {0.0, -1.0, std::nan(""), infinity}) {
+    expect_refused({.clip_norm = bad}, {"clip_norm"});
+    expect_refused({.loss_scale = bad}, {"loss_scale"});
+  }
+}
+
+TEST(BadOptions, Device) {
+  expect_refused({.device = cpu(-1)}, {"threads", "-1"});
+  expect_refused({.device = {Device::Kind::cuda, -1, 0}}, {"ordinal", "-1"});
+}
+
+TEST(BadOptions, CudaThatIsNotThere) {
+  EXPECT_TRUE(built_with_cuda() || cuda_devices() == 0);
+  const int ordinal = cuda_devices();  // one beyond the last
+  expect_error<DeviceUnavailable>(
+      [&] { Optimizer(mixed_layout(1), {.device = cuda(ordinal)}); }, {"cuda", "got", "expected"});
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+/// No more than `extra` bytes of address space beyond what is in use now, for as long as it lives.
+class LittleMemory {
+ public:
+  explicit LittleMemory(std::size_t extra) {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    ::getrlimit(RLIMIT_AS, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = pages * 4096 + extra;
+    ::setrlimit(RLIMIT_AS, &limit);
+  }
+  ~LittleMemory() { ::setrlimit(RLIMIT_AS, &before_); }
+  LittleMemory(const LittleMemory&) = delete;
+  LittleMemory& operator=(const LittleMemory&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+/// Memory runs out at one point of the construction after another.
+TEST(BadOptions, OutOfMemoryLeavesNothingHalfMade) {
+  Layout large;
+  large.add("large", {std::int64_t{1} << 24});
+  for (int s = 0; s < 50'000; ++s) large.add(std::to_string(s), {1});
+  int refused = 0, made = 0;
+  std::string other;
+  for (std::size_t megabytes = 1; megabytes <= 1024; megabytes *= 2) {
+    Layout layout = large;
+    const LittleMemory little(megabytes << 20);
+    try {
+      Optimizer(std::move(layout), {.rule = AdamW{.amsgrad = true}, .tasks = 8});
+      ++made;
+    } catch (const OutOfMemory&) {
+      ++refused;
+    } catch (const std::exception& error) {
+      other = error.what();
+    }
+  }
+  EXPECT_EQ(other, "") << "thrown instead of OutOfMemory";
+  EXPECT_GE(refused, 5);
+  EXPECT_GE(made, 1);
+}
+
+#endif
+
+TEST(BadOptions, MoreThanThereIsAnywhereIsOutOfMemory) {
+  Layout layout;
+  layout.add("a", {std::int64_t{1} << 36});  // 512 GiB of state
+  expect_error<OutOfMemory>([&] { Optimizer(layout, {.rule = AdamW{}}); }, {"memory"});
+}
+
+}  // namespace
+}  // namespace gramstep::test

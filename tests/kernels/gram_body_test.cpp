@@ -1,0 +1,121 @@
+// The gram stage's bodies under the fiber runner, and the CPU's loops, against sums in double.
+#include "tests/kernels/stage_rig.hpp"
+
+namespace gramstep::test {
+namespace {
+
+/// What G and the sum of the magnitudes of its terms are, in double.
+struct Exact {
+  std::vector<double> sums, magnitudes;  // by pair, then of the heads
+};
+
+Exact exact_gram(const StageRig& rig) {
+  const int tasks = rig.setup.tasks, pairs = kernels::pairs_of(tasks);
+  Exact exact{std::vector<double>(static_cast<std::size_t>(pairs) + 1),
+              std::vector<double>(static_cast<std::size_t>(pairs) + 1)};
+  const auto add = [&](int at, std::span<const float> a, std::span<const float> b) {
+    for (std::size_t e = 0; e < a.size(); ++e) {
+      const double product = static_cast<double>(a[e]) * static_cast<double>(b[e]);
+      exact.sums[static_cast<std::size_t>(at)] += product;
+      exact.magnitudes[static_cast<std::size_t>(at)] += std::fabs(product);
+    }
+  };
+  for (int s = 0; s < rig.layout.segments(); ++s) {
+    if (!rig.segments[static_cast<std::size_t>(s)].active) continue;
+    if (rig.is_head(s)) {
+      const auto head = rig.segment(rig.heads, s, rig.layout.shared_size());
+      add(pairs, head, head);
+      continue;
+    }
+    for (int i = 0; i < tasks; ++i) {
+      for (int j = i; j < tasks; ++j) {
+        add(kernels::pair_index(i, j, tasks), rig.segment(rig.rows[static_cast<std::size_t>(i)], s),
+            rig.segment(rig.rows[static_cast<std::size_t>(j)], s));
+      }
+    }
+  }
+  return exact;
+}
+
+/// The sums of the partials that a gram stage left.
+std::vector<double> summed(const StageRig& rig) {
+  const auto pairs = static_cast<std::size_t>(kernels::pairs_of(rig.setup.tasks));
+  const auto shared = static_cast<std::size_t>(rig.setup.work.shared_spans) * pairs;
+  std::vector<double> sums(pairs + 1);
+  for (std::size_t e = 0; e < shared; ++e) sums[e % pairs] += rig.partials[e];
+  for (std::size_t e = shared; e < rig.partials.size(); ++e) sums[pairs] += rig.partials[e];
+  return sums;
+}
+
+/// fp32 sums of n terms, each product rounded or fused: |error| <= (n + 1) u sum |a b| to first order,
+/// u = 2^-24; one term more covers the second order and what double rounds.
+void expect_within_bound(const std::vector<double>& got, const Exact& exact, int terms) {
+  const double bound = (terms + 2) * 0x1p-24;
+  for (std::size_t e = 0; e < got.size(); ++e) {
+    EXPECT_LE(std::fabs(got[e] - exact.sums[e]), bound * exact.magnitudes[e]) << "pair " << e;
+  }
+}
+
+/// Most terms in an fp32 sum: a thread's share of a span, or of a block of columns when tiled.
+constexpr int body_terms = kernels::max_span_elements / kernels::gram_threads;
+constexpr int tiled_terms = kernels::GramTiledBody::gram_block;
+constexpr int cpu_terms = host::gram_block / host::gram_lanes;
+
+class GramBodyTest : public ::testing::TestWithParam<int> {};
+
+TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
+  const int tasks = GetParam();
+  for (const int shift : {0, 1, 2, 4}) {
+    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0}, shift);
+    rig.segments[6].active = 0;
+    const Exact exact = exact_gram(rig);
+    std::vector<double> first;
+    for (const simt::Launch& order : every_order) {
+      std::fill(rig.partials.begin(), rig.partials.end(), std::nan(""));
+      rig.run_gram(order);
+      if (first.empty()) first = rig.partials;
+      EXPECT_TRUE(same_bits(rig.partials, first));
+    }
+    expect_within_bound(summed(rig), exact, tasks <= 8 ? body_terms : tiled_terms);
+    rig.run_gram_on_cpu();
+    expect_within_bound(summed(rig), exact, cpu_terms);
+  }
+}
+
+// Rows counted up by the unrolled bodies, and where tiles end.
+INSTANTIATE_TEST_SUITE_P(Tasks, GramBodyTest, ::testing::Values(1, 2, 3, 5, 8, 9, 17, 64));
+
+TEST(GramBody, OfNothingIsNothing) {
+  Layout layout;
+  layout.add("empty", {0, 7});
+  StageRig rig(layout, {.tasks = 2});
+  EXPECT_EQ(rig.spans(), 0);
+  EXPECT_EQ(rig.partials.size(), 0u);
+  rig.run_gram({});
+}
+
+TEST(GramBody, SpansCoverEveryChunkOnceAndKeepToTheirBound) {
+  for (const std::int64_t size : {1, 4'096, 100'000, 40'000'000}) {
+    Layout layout;
+    for (int i = 0; i < 40; ++i) layout.add("tensor" + std::to_string(i), {size / 40 + i});
+    SegmentOptions head;
+    head.task = 0;
+    layout.add("head", {size}, head);
+    const host::Work work(layout);
+    std::int32_t next = 0;
+    for (const kernels::Span& span : work.spans) {
+      EXPECT_EQ(span.first, next);
+      EXPECT_LT(span.first, span.last);
+      std::int64_t elements = 0;
+      for (std::int32_t c = span.first; c < span.last; ++c) {
+        elements += work.chunks[static_cast<std::size_t>(c)].count;
+      }
+      EXPECT_LE(elements, kernels::max_span_elements);
+      next = span.last;
+    }
+    EXPECT_EQ(next, static_cast<std::int32_t>(work.chunks.size()));
+  }
+}
+
+}  // namespace
+}  // namespace gramstep::test

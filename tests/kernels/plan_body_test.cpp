@@ -1,0 +1,95 @@
+// The plan stage's body, block-parallel under the fiber runner, against the same body on one thread.
+#include <limits>
+
+#include "tests/kernels/stage_rig.hpp"
+
+namespace gramstep::test {
+namespace {
+
+struct Case {
+  const char* name;
+  Aggregator aggregator;
+  friend std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.name; }
+};
+
+const Case cases[] = {
+    {"Sum", Sum{}},
+    {"Mean", Mean{}},
+    {"PCGrad", PCGrad{.seed = 11}},
+    {"PCGradFixedMean",
+     PCGrad{.reduction = Reduction::mean, .order = PCGradOrder::fixed}},
+};
+
+/// Sums of the partials differ in their order alone, and a sum of n doubles by n 2^-53 of the sum of
+/// magnitudes; conflict and clip magnify that by the conditioning of G, which random rows keep small.
+constexpr double relative = 1e-11;
+
+void expect_close(double a, double b) {
+  EXPECT_LE(std::fabs(a - b), relative * (std::fabs(a) + std::fabs(b))) << a << " against " << b;
+}
+
+class PlanBodyTest : public ::testing::TestWithParam<Case> {
+ protected:
+  /// A plan over a second step, with one segment that sat out the first.
+  StageRig rig(int tasks) const {
+    StageRig rig(awkward_layout(tasks), {.rule = AdamW{},
+                                         .aggregator = GetParam().aggregator,
+                                         .tasks = tasks,
+                                         .clip_norm = 0.01,
+                                         .loss_scale = 1024});
+    rig.run_gram_on_cpu();
+    rig.step.steps = 1;
+    for (auto& segment : rig.segments) segment.steps = 1;
+    rig.segments[2].steps = 0;
+    rig.segments[4].active = 0;
+    return rig;
+  }
+};
+
+TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
+  for (const int tasks : {1, 2, 3, 8, 17, 64}) {
+    StageRig one = rig(tasks);
+    one.run_plan_on_cpu();
+    EXPECT_EQ(one.step.plan.skip, 0);
+    EXPECT_LT(one.step.findings.clip, 1.0);
+    for (const simt::Launch& order : every_order) {
+      StageRig block = rig(tasks);
+      block.run_plan(order);
+      EXPECT_EQ(block.step.steps, 2);
+      EXPECT_EQ(block.step.plan.skip, 0);
+      expect_close(block.step.findings.norm, one.step.findings.norm);
+      expect_close(block.step.findings.clip, one.step.findings.clip);
+      for (int i = 0; i < tasks; ++i) {
+        expect_close(block.step.findings.weights[i], one.step.findings.weights[i]);
+        EXPECT_FLOAT_EQ(block.step.plan.weights[i], one.step.plan.weights[i]);
+      }
+      // What does not depend on G agrees to the last bit.
+      for (std::size_t s = 0; s < one.segments.size(); ++s) {
+        EXPECT_EQ(block.segments[s].steps, one.segments[s].steps);
+        EXPECT_EQ(block.segments[s].sign, one.segments[s].sign);
+        EXPECT_EQ(std::memcmp(block.segments[s].scalars, one.segments[s].scalars,
+                              sizeof(AdamScalars)), 0);
+      }
+    }
+  }
+}
+
+TEST_P(PlanBodyTest, SkipsANonFiniteRowAndCountsNothing) {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), infinity}) {
+    StageRig block = rig(3);
+    const auto segments = block.segments;
+    block.partials[static_cast<std::size_t>(kernels::pair_index(1, 1, 3))] = bad;
+    block.run_plan({.order = simt::Order::reverse});
+    EXPECT_EQ(block.step.plan.skip, 1);
+    EXPECT_EQ(block.step.steps, 1);
+    EXPECT_EQ(block.step.skipped_steps, 1);
+    EXPECT_EQ(std::memcmp(block.segments.data(), segments.data(),
+                          segments.size() * sizeof(segments[0])), 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Aggregators, PlanBodyTest, ::testing::ValuesIn(cases),
+                         [](const auto& each) { return each.param.name; });
+
+}  // namespace
+}  // namespace gramstep::test

@@ -1,0 +1,82 @@
+// The update stage's bodies under the fiber runner against the CPU backend's loops: equal bits.
+#include "tests/kernels/stage_rig.hpp"
+
+namespace gramstep::test {
+namespace {
+
+struct Case {
+  const char* name;
+  Rule rule;
+  friend std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.name; }
+};
+
+const Case cases[] = {
+    {"SGD", SGD{.lr = 0.1, .weight_decay = 0.01}},
+    {"Momentum", SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.1, .weight_decay = 0.01}},
+    {"Nesterov", SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true, .maximize = true}},
+    {"Adam", Adam{.lr = 0.01, .weight_decay = 0.1}},
+    {"AMSGrad", Adam{.lr = 0.01, .amsgrad = true}},
+    {"AdamW", AdamW{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
+};
+
+/// Weights that no rounding spares; inactive segments; third step.
+void decide(StageRig& rig) {
+  rig.segments[3].active = rig.segments[5].active = 0;
+  rig.step.steps = 2;
+  for (auto& segment : rig.segments) segment.steps = 2;
+  rig.setup.propagate = true;  // of the partials, which nothing has written
+  rig.run_plan_on_cpu();
+  for (int k = 0; k < rig.setup.tasks; ++k) {
+    rig.step.plan.weights[k] = 1.0f / static_cast<float>(k + 3);
+  }
+  rig.step.plan.head_weight = 0.7f;
+}
+
+class UpdateBodyTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(UpdateBodyTest, HasTheBitsOfTheCpu) {
+  for (const int tasks : {1, 2, 3, 8, 17, 64}) {
+    for (const int shift : {0, 1, 4}) {
+      const OptimizerOptions options{.rule = GetParam().rule, .tasks = tasks};
+      StageRig cpu(awkward_layout(tasks), options, shift);
+      decide(cpu);
+      cpu.run_update_on_cpu();
+      cpu.expect_padding_untouched();
+      // All orders once; the rest of the grid is about sizes.
+      for (const simt::Launch& order : every_order) {
+        if (tasks != 3 && order.order != simt::Order::reverse) continue;
+        StageRig fibers(awkward_layout(tasks), options, shift);
+        decide(fibers);
+        fibers.run_update(order, 3);  // blocks stride over the chunks
+        EXPECT_TRUE(same_bits(fibers.params.span(), cpu.params.span()))
+            << tasks << " tasks, shift " << shift;
+        for (std::size_t s = 0; s < cpu.states.size(); ++s) {
+          EXPECT_TRUE(same_bits(fibers.states[s].span(), cpu.states[s].span())) << "state " << s;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(UpdateBodyTest, LeavesASkippedStepAndInactiveSegmentsAlone) {
+  const OptimizerOptions options{.rule = GetParam().rule, .tasks = 2};
+  const StageRig before(awkward_layout(2), options);
+  StageRig rig(awkward_layout(2), options);
+  decide(rig);
+  rig.step.plan.skip = 1;
+  rig.run_update({}, rig.chunks());
+  EXPECT_TRUE(same_bits(rig.params.span(), before.params.span()));
+  rig.step.plan.skip = 0;
+  rig.run_update({}, rig.chunks());
+  EXPECT_FALSE(same_bits(rig.params.span(), before.params.span()));
+  EXPECT_TRUE(same_bits(rig.segment(rig.params, 5), before.segment(before.params, 5)));
+  for (std::size_t s = 0; s < rig.states.size(); ++s) {
+    EXPECT_TRUE(same_bits(rig.segment(rig.states[s], 5), before.segment(before.states[s], 5)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, UpdateBodyTest, ::testing::ValuesIn(cases),
+                         [](const auto& each) { return each.param.name; });
+
+}  // namespace
+}  // namespace gramstep::test
