@@ -3,6 +3,8 @@
 add_library(gramstep_flags INTERFACE)
 target_include_directories(gramstep_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_features(gramstep_flags INTERFACE cxx_std_20)
+set(CMAKE_C_STANDARD 99)
+set(CMAKE_C_EXTENSIONS OFF)
 set(CMAKE_CXX_EXTENSIONS OFF)
 
 # The update's bits must not depend on the compiler's choice of fma. g++ vectorises square roots and

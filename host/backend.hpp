@@ -80,5 +80,8 @@ class Backend {
 std::unique_ptr<Backend> make_cpu_backend(const Setup& setup);
 std::unique_ptr<Backend> make_cuda_backend(const Setup& setup);
 
+/// Whether the pointer is memory of a CUDA device that the host cannot read.
+bool is_device_memory(const void* pointer);
+
 
 }  // namespace gramstep::host

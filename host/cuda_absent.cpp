@@ -9,6 +9,8 @@ std::unique_ptr<Backend> make_cuda_backend(const Setup&) {
       "Optimizer: device: got cuda, expected cpu: this build of gramstep has no CUDA backend");
 }
 
+bool is_device_memory(const void*) { return false; }
+
 }  // namespace gramstep::host
 
 namespace gramstep::inline v1 {

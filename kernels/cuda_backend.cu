@@ -251,6 +251,16 @@ std::unique_ptr<Backend> make_cuda_backend(const Setup& setup) {
   return std::make_unique<CudaBackend>(setup);
 }
 
+bool is_device_memory(const void* pointer) {
+  cudaPointerAttributes found{};
+  if (cuda_devices() == 0) return false;
+  if (cudaPointerGetAttributes(&found, pointer) == cudaSuccess) {
+    return found.type == cudaMemoryTypeDevice;
+  }
+  cudaGetLastError();
+  return false;
+}
+
 }  // namespace gramstep::host
 
 namespace gramstep::inline v1 {

@@ -98,7 +98,7 @@ def reports(run: GramstepRun) -> list[Report]:
 def torchjd_pcgrad(
     orders: Sequence[Sequence[int]], monkeypatch: pytest.MonkeyPatch
 ) -> torchjd.PCGrad:
-    """TorchJD's PCGrad, task i meeting the others in orders[i], where it would ask torch.randperm."""
+    """TorchJD's PCGrad, task i meeting the others in orders[i] instead of a torch.randperm."""
     following = iter(orders)
     monkeypatch.setattr(torch, "randperm", lambda count: torch.tensor(list(next(following))))
     return torchjd.PCGrad()
@@ -162,7 +162,7 @@ def assert_report_follows(report: Report) -> None:
 def test_pcgrad_weights(
     kind: str, tasks: int, order: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TorchJD's weights, but for the Gram matrix's error; given that matrix, to what double rounds."""
+    """TorchJD's weights but for the Gram matrix's error; given that matrix, as double rounds."""
     problem = problem_of(kind, tasks)
     fixed = order == "fixed"
     met = fixed_order if fixed else fresh_order(SEED)
@@ -262,7 +262,7 @@ def flat_gradients(
     return gradients
 
 
-@pytest.mark.parametrize("clip_norm", [np.inf, 1.0])
+@pytest.mark.parametrize("clip_norm", [np.inf, 0.05])
 @pytest.mark.parametrize("aggregator", [Aggregator.Constant, Aggregator.PCGrad], ids=str)
 @pytest.mark.parametrize("rule", STEP_RULES, ids=str)
 @pytest.mark.parametrize("tasks", TASKS)

@@ -136,8 +136,8 @@ TEST(BadOptions, OutOfMemoryLeavesNothingHalfMade) {
     try {
       Optimizer(std::move(layout), {.rule = AdamW{.amsgrad = true}, .tasks = 8});
       ++made;
-    } catch (const OutOfMemory&) {
-      ++refused;
+    } catch (const OutOfMemory& error) {
+      refused += std::string(error.what()).find("memory") != std::string::npos;
     } catch (const std::exception& error) {
       other = error.what();
     }
@@ -148,12 +148,6 @@ TEST(BadOptions, OutOfMemoryLeavesNothingHalfMade) {
 }
 
 #endif
-
-TEST(BadOptions, MoreThanThereIsAnywhereIsOutOfMemory) {
-  Layout layout;
-  layout.add("a", {std::int64_t{1} << 36});  // 512 GiB of state
-  expect_error<OutOfMemory>([&] { Optimizer(layout, {.rule = AdamW{}}); }, {"memory"});
-}
 
 }  // namespace
 }  // namespace gramstep::test

@@ -17,10 +17,12 @@ const Options& find(const std::vector<Named<Options>>& list, const std::string& 
 
 }  // namespace
 
+// Learning rates: the best mean accuracy on the validation digits over a coarse grid, with both
+// aggregators; of rates within 0.2 points the smallest. README.md has the grid.
 const std::vector<Named<gs::Rule>>& rules() {
   static const std::vector<Named<gs::Rule>> list{
       {"sgd", gs::SGD{.lr = 0.2}},
-      {"momentum", gs::SGD{.lr = 0.05, .momentum = 0.9}},
+      {"momentum", gs::SGD{.lr = 0.1, .momentum = 0.9}},
       {"adam", gs::Adam{.lr = 1e-3}},
       {"adamw", gs::AdamW{.lr = 1e-3}},
   };

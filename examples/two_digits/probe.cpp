@@ -19,6 +19,8 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+}  // namespace
+
 double distance(std::span<const float> a, std::span<const float> b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -28,20 +30,15 @@ double distance(std::span<const float> a, std::span<const float> b) {
   return std::sqrt(sum);
 }
 
-double norm(std::span<const float> a) { return distance(a, std::vector<float>(a.size())); }
-
-// How far two fp32 results of one step may be apart. Each rounds the parameters at most twice, which
-// is worth 4 units of |p|. Their combined gradients differ by some roundings of its largest term; that
-// hardly matters to a step that is linear in the gradient. But Adam's first step is a sign: it turns
-// where the tasks' gradients cancel to within those roundings, in a like share of the elements, each
-// then off by two steps.
+// Each result rounds the parameters at most twice: 4 units of |p|. The combined gradients differ by
+// some roundings of their largest term, which hardly matters to a step that is linear in them. But
+// Adam's first step is a sign: it turns where the tasks' gradients cancel to within those roundings,
+// in a like share of the elements, each of which is then off by two steps.
 double allowed_distance(std::span<const float> before, std::span<const float> after) {
-  constexpr double unit = 0x1p-24;
-  constexpr double roundings = 64;
-  return 4 * unit * norm(before) + 2 * std::sqrt(roundings * unit) * distance(before, after);
+  const double norm = distance(before, std::vector<float>(before.size()));
+  return 4 * rounding_unit * norm +
+         2 * std::sqrt(gradient_roundings * rounding_unit) * distance(before, after);
 }
-
-}  // namespace
 
 Probe::Probe(Backend<float>& backend, const gs::Optimizer& optimizer) : backend_(backend) {
   const auto& [rule, aggregator] = std::tie(optimizer.options().rule, optimizer.options().aggregator);

@@ -28,20 +28,20 @@ using Shape = std::vector<std::int64_t>;
 
 /// How a group of segments departs from the rule's options; what is left out is the rule's own.
 struct GroupOptions {
-  double lr_scale = 1.0;                ///< factor on the rule's learning rate, finite and >= 0
-  std::optional<double> weight_decay;   ///< replaces the rule's weight decay, finite and >= 0
-  std::optional<bool> maximize;         ///< replaces the rule's maximize
+  double lr_scale = 1.0;                    ///< factor on the rule's learning rate, finite and >= 0
+  std::optional<double> weight_decay = {};  ///< replaces the rule's weight decay, finite and >= 0
+  std::optional<bool> maximize = {};        ///< replaces the rule's maximize
   friend bool operator==(const GroupOptions&, const GroupOptions&) = default;
 };
 
 /// Where a segment belongs. `group` names a group made by Layout::add_group (empty: the default
 /// group); the other fields depart from that group for this segment alone.
 struct SegmentOptions {
-  int task = shared_by_all;             ///< the one task whose head this is, or shared_by_all
-  std::string group;                    ///< name of a group, empty for the default group
-  std::optional<double> lr_scale;       ///< replaces the group's factor
-  std::optional<double> weight_decay;   ///< replaces the group's weight decay
-  std::optional<bool> maximize;         ///< replaces the group's maximize
+  int task = shared_by_all;                 ///< the one task whose head this is, or shared_by_all
+  std::string group = {};                   ///< name of a group, empty for the default group
+  std::optional<double> lr_scale = {};      ///< replaces the group's factor
+  std::optional<double> weight_decay = {};  ///< replaces the group's weight decay
+  std::optional<bool> maximize = {};        ///< replaces the group's maximize
 };
 
 /// A named tensor's place in the flat buffer.

@@ -11,7 +11,7 @@ namespace gramstep::inline v1 {
 /// The gradient of a weighted sum of the losses: w_i as given.
 /// Degenerate input: none; the Gram matrix is not read.
 struct Constant {
-  TaskValues values;  ///< one finite weight a task, of either sign
+  TaskValues values = {};  ///< one finite weight a task, of either sign
 
   static constexpr std::string_view name = "Constant";
   /// Doubles of scratch for K tasks.

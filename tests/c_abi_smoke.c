@@ -1,0 +1,189 @@
+/* The C ABI from C: that its header is C99 and that a trainer can be driven through it. */
+#include "gramstep/gramstep.h"
+
+#include <math.h>
+#include <string.h>
+
+#define STRING_OF(x) #x
+#define STRING(x) STRING_OF(x)
+#define EXPECT(condition)                                          \
+  do {                                                             \
+    if (!(condition)) return __FILE__ ":" STRING(__LINE__) ": " #condition; \
+  } while (0)
+
+enum { SIZE = 384, SHARED = 256, HEADS = 128 };
+
+/* Fails unless the last call failed with `got` == `expected` and said `word`. */
+static int refused(gramstep_status got, gramstep_status expected, const char* word) {
+  return got == expected && strstr(gramstep_last_error(), word) != NULL;
+}
+
+static const char* make_layout(gramstep_layout** made) {
+  const int64_t trunk[2] = {3, 5}, head[1] = {7};
+  const gramstep_group_options slow = {0.5, NAN, -1};
+  int64_t size = 0, shared = 0, heads = 0, offset = 0;
+  gramstep_layout* layout = NULL;
+  EXPECT(gramstep_layout_create(&layout) == GRAMSTEP_OK);
+  EXPECT(gramstep_layout_add_group(layout, "slow", &slow) == GRAMSTEP_OK);
+  EXPECT(gramstep_layout_add(layout, "trunk", trunk, 2, GRAMSTEP_SHARED, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_layout_add(layout, "scale", NULL, 0, GRAMSTEP_SHARED, "slow") == GRAMSTEP_OK);
+  EXPECT(gramstep_layout_add(layout, "head", head, 1, 1, NULL) == GRAMSTEP_OK);
+  EXPECT(refused(gramstep_layout_add(layout, "head", head, 1, 1, NULL),
+                 GRAMSTEP_INVALID_ARGUMENT, "head"));
+  EXPECT(refused(gramstep_layout_add(layout, "x", head, 1, 0, "fast"), GRAMSTEP_INVALID_ARGUMENT,
+                 "fast"));
+  EXPECT(refused(gramstep_layout_add(layout, "x", head, -1, 0, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "dimensions"));
+  EXPECT(refused(gramstep_layout_add(layout, NULL, head, 1, 0, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "name"));
+  EXPECT(refused(gramstep_layout_add(NULL, "x", head, 1, 0, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "layout"));
+  EXPECT(gramstep_layout_sizes(layout, &size, &shared, &heads) == GRAMSTEP_OK);
+  EXPECT(size == SIZE && shared == SHARED && heads == HEADS);
+  EXPECT(gramstep_layout_segment(layout, "head", &offset, &size) == GRAMSTEP_OK);
+  EXPECT(offset == SHARED && size == 7);
+  EXPECT(refused(gramstep_layout_segment(layout, "tail", &offset, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "tail"));
+  *made = layout;
+  return NULL;
+}
+
+static const char* make_options(gramstep_options* options) {
+  EXPECT(refused(gramstep_options_init(options, 99), GRAMSTEP_INVALID_ARGUMENT, "99"));
+  EXPECT(gramstep_options_init(options, GRAMSTEP_ADAMW) == GRAMSTEP_OK);
+  EXPECT(options->lr == 1e-3 && options->weight_decay == 1e-2 && options->epsilon == 1e-8);
+  EXPECT(options->tasks == 1 && options->loss_scale == 1.0 && isinf(options->clip_norm));
+  options->aggregator = GRAMSTEP_PCGRAD;
+  options->tasks = 2;
+  options->seed = 7;
+  options->non_finite = GRAMSTEP_NON_FINITE_ERROR;
+  return NULL;
+}
+
+static const char* refuse_options(const gramstep_layout* layout, const gramstep_options* good) {
+  gramstep_optimizer* optimizer = NULL;
+  gramstep_options options = *good;
+  options.struct_size -= 1;
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
+                 GRAMSTEP_INVALID_ARGUMENT, "struct_size"));
+  options = *good;
+  options.tasks = 1; /* the layout has a head of task 1 */
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
+                 GRAMSTEP_INVALID_ARGUMENT, "tasks"));
+  options = *good;
+  options.aggregator = GRAMSTEP_CONSTANT; /* without weights */
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
+                 GRAMSTEP_INVALID_ARGUMENT, "constant_weights"));
+  options = *good;
+  options.lr = NAN;
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
+                 GRAMSTEP_INVALID_ARGUMENT, "lr"));
+  options = *good;
+  options.device = GRAMSTEP_CUDA;
+  options.ordinal = gramstep_cuda_devices();
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
+                 GRAMSTEP_DEVICE_UNAVAILABLE, "cuda"));
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, NULL, good), GRAMSTEP_INVALID_ARGUMENT,
+                 "layout"));
+  EXPECT(optimizer == NULL);
+  return NULL;
+}
+
+static const char* take_steps(gramstep_optimizer* optimizer) {
+  static float params[SIZE], left[SHARED], right[SHARED], heads[HEADS];
+  const float* rows[2];
+  int e;
+  rows[0] = left;
+  rows[1] = right;
+  for (e = 0; e < SHARED; ++e) {
+    left[e] = 1.0f;
+    right[e] = e == 0 ? 1.0f : -1.0f;
+  }
+  for (e = 0; e < HEADS; ++e) heads[e] = 1.0f;
+  for (e = 0; e < 3; ++e) {
+    EXPECT(gramstep_step(optimizer, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL) ==
+           GRAMSTEP_OK);
+  }
+  EXPECT(strcmp(gramstep_last_error(), "") == 0);
+  EXPECT(params[0] != 0.0f && params[SHARED] != 0.0f && params[15] == 0.0f);
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, rows, 3, SHARED, heads, HEADS, NULL),
+                 GRAMSTEP_INVALID_ARGUMENT, "rows"));
+  EXPECT(refused(gramstep_step(optimizer, NULL, SIZE, rows, 2, SHARED, heads, HEADS, NULL),
+                 GRAMSTEP_INVALID_ARGUMENT, "params"));
+  EXPECT(refused(gramstep_step(optimizer, params, -1, rows, 2, SHARED, heads, HEADS, NULL),
+                 GRAMSTEP_INVALID_ARGUMENT, "params_size"));
+  EXPECT(refused(gramstep_step(NULL, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL),
+                 GRAMSTEP_INVALID_ARGUMENT, "optimizer"));
+  heads[6] = INFINITY;
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL),
+                 GRAMSTEP_NON_FINITE_GRADIENT, "finite"));
+  EXPECT(gramstep_set_active(optimizer, "head", 0, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_set_lr(optimizer, 0.5, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_set_loss_scale(optimizer, 2.0, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_step(optimizer, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL) ==
+         GRAMSTEP_OK);
+  return NULL;
+}
+
+static const char* read_report(const gramstep_optimizer* optimizer) {
+  gramstep_report report;
+  double weights[2], gram[4], cosines[4], norms[2];
+  int64_t steps = 0;
+  EXPECT(gramstep_optimizer_report(optimizer, &report, weights, gram, cosines, norms, NULL) ==
+         GRAMSTEP_OK);
+  EXPECT(report.tasks == 2 && report.steps == 4 && report.skipped_steps == 1);
+  EXPECT(report.looked == 1 && report.skipped == 0 && report.lr == 0.5);
+  /* 16 elements, one of them alike, at a loss scale of 2. */
+  EXPECT(gram[0] == 4 && gram[3] == 4 && gram[1] == -3.5 && gram[2] == -3.5);
+  EXPECT(cosines[0] == 1 && cosines[1] == -0.875 && norms[0] == 2 && norms[1] == 2);
+  EXPECT(weights[0] == 1.875 && weights[1] == 1.875 && report.conflict_rate == 1);
+  EXPECT(report.heads_norm == 0 && report.norm == report.clipped_norm);
+  EXPECT(gramstep_optimizer_report(optimizer, NULL, NULL, NULL, NULL, NULL, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_segment_steps(optimizer, "trunk", &steps, NULL) == GRAMSTEP_OK && steps == 4);
+  EXPECT(gramstep_segment_steps(optimizer, "head", &steps, NULL) == GRAMSTEP_OK && steps == 3);
+  return NULL;
+}
+
+static const char* read_state(gramstep_optimizer* optimizer, gramstep_optimizer* other) {
+  float *state = NULL, *copied = NULL;
+  int64_t size = 0;
+  EXPECT(gramstep_state_count(optimizer) == 2 && gramstep_state_count(NULL) == -1);
+  EXPECT(strcmp(gramstep_state_name(optimizer, 0), "exp_avg") == 0);
+  EXPECT(strcmp(gramstep_state_name(optimizer, 1), "exp_avg_sq") == 0);
+  EXPECT(gramstep_state_name(optimizer, 2) == NULL && gramstep_state_name(optimizer, -1) == NULL);
+  EXPECT(gramstep_state(optimizer, "exp_avg", &state, &size) == GRAMSTEP_OK);
+  EXPECT(size == SIZE && state[0] != 0.0f);
+  EXPECT(refused(gramstep_state(optimizer, "velocity", &state, &size), GRAMSTEP_INVALID_ARGUMENT,
+                 "velocity"));
+  EXPECT(gramstep_copy_state(other, optimizer) == GRAMSTEP_OK);
+  EXPECT(gramstep_state(other, "exp_avg", &copied, NULL) == GRAMSTEP_OK);
+  EXPECT(copied != state && memcmp(copied, state, 15 * sizeof *state) == 0);
+  return NULL;
+}
+
+/* Returns what went wrong, or null. */
+const char* gramstep_c_smoke(void);
+const char* gramstep_c_smoke(void) {
+  gramstep_layout* layout = NULL;
+  gramstep_optimizer *optimizer = NULL, *other = NULL;
+  gramstep_options options;
+  const char* wrong;
+  EXPECT(gramstep_version() / 1000 == GRAMSTEP_C_VERSION_MAJOR);
+  EXPECT(strcmp(gramstep_status_name(GRAMSTEP_INVALID_ARGUMENT), "invalid argument") == 0);
+  EXPECT(gramstep_status_name((gramstep_status)99) != NULL);
+  EXPECT(strlen(gramstep_cpu_isa()) > 0);
+  if ((wrong = make_layout(&layout)) != NULL) return wrong;
+  if ((wrong = make_options(&options)) != NULL) return wrong;
+  if ((wrong = refuse_options(layout, &options)) != NULL) return wrong;
+  EXPECT(gramstep_optimizer_create(&optimizer, layout, &options) == GRAMSTEP_OK);
+  EXPECT(gramstep_optimizer_create(&other, layout, &options) == GRAMSTEP_OK);
+  gramstep_layout_destroy(layout); /* optimizers made from it live on */
+  if ((wrong = take_steps(optimizer)) != NULL) return wrong;
+  if ((wrong = read_report(optimizer)) != NULL) return wrong;
+  if ((wrong = read_state(optimizer, other)) != NULL) return wrong;
+  gramstep_optimizer_destroy(optimizer);
+  gramstep_optimizer_destroy(other);
+  gramstep_optimizer_destroy(NULL);
+  gramstep_layout_destroy(NULL);
+  return NULL;
+}

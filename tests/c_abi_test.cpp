@@ -1,0 +1,157 @@
+// The C ABI: from C, and against the class it stands before.
+#include <cmath>
+
+#include "gramstep/gramstep.h"
+#include "tests/rig.hpp"
+
+extern "C" const char* gramstep_c_smoke(void);
+
+namespace gramstep::test {
+namespace {
+
+TEST(CAbi, DrivesATrainerFromC) {
+  const char* wrong = gramstep_c_smoke();
+  EXPECT_EQ(wrong, nullptr) << (wrong == nullptr ? "" : wrong);
+}
+
+TEST(CAbi, NamesWhatTheClassesName) {
+  EXPECT_EQ(GRAMSTEP_MAX_TASKS, max_tasks);
+  EXPECT_EQ(GRAMSTEP_SHARED, shared_by_all);
+  EXPECT_EQ(gramstep_cuda_devices(), cuda_devices());
+  EXPECT_EQ(std::string_view(gramstep_cpu_isa()), cpu_isa());
+}
+
+/// The same layout through C.
+struct CLayout {
+  explicit CLayout(const Layout& from) {
+    EXPECT_EQ(gramstep_layout_create(&layout), GRAMSTEP_OK);
+    for (int s = 0; s < from.segments(); ++s) {
+      const Segment segment = from.segment(s);
+      const GroupOptions& group = from.groups()[static_cast<std::size_t>(segment.group)];
+      const gramstep_group_options options{group.lr_scale, group.weight_decay.value_or(std::nan("")),
+                                           group.maximize ? *group.maximize : -1};
+      EXPECT_EQ(gramstep_layout_add_group(layout, segment.name.c_str(), &options), GRAMSTEP_OK);
+      EXPECT_EQ(gramstep_layout_add(layout, segment.name.c_str(), segment.shape.data(),
+                                    static_cast<std::int32_t>(segment.shape.size()), segment.task,
+                                    segment.name.c_str()),
+                GRAMSTEP_OK);
+    }
+  }
+  ~CLayout() { gramstep_layout_destroy(layout); }
+  CLayout(const CLayout&) = delete;
+  CLayout& operator=(const CLayout&) = delete;
+
+  gramstep_layout* layout = nullptr;
+};
+
+/// Three steps through the class and three through C, from the same memory: the same bits.
+void expect_same_steps(const OptimizerOptions& options, const gramstep_options& c_options) {
+  Rig rig(mixed_layout(3), options), c_rig(mixed_layout(3), options);
+  const CLayout layout(rig.optimizer.layout());
+  gramstep_optimizer* optimizer = nullptr;
+  ASSERT_EQ(gramstep_optimizer_create(&optimizer, layout.layout, &c_options), GRAMSTEP_OK)
+      << gramstep_last_error();
+  for (int i = 0; i < 3; ++i) {
+    rig.draw_and_step();
+    c_rig.draw();
+    const Gradients g = c_rig.gradients();
+    EXPECT_EQ(gramstep_step(optimizer, c_rig.params.data(), std::ssize(c_rig.params.span()),
+                            g.rows.data(), static_cast<std::int32_t>(g.rows.size()), g.row_size,
+                            g.heads.data(), std::ssize(g.heads), nullptr),
+              GRAMSTEP_OK)
+        << gramstep_last_error();
+  }
+  EXPECT_TRUE(same_bits(rig.params.span(), c_rig.params.span()));
+  gramstep_optimizer_destroy(optimizer);
+}
+
+gramstep_options c_defaults(std::int32_t rule) {
+  gramstep_options options;
+  EXPECT_EQ(gramstep_options_init(&options, rule), GRAMSTEP_OK);
+  options.tasks = 3;
+  return options;
+}
+
+TEST(CAbi, EveryOptionReachesTheCore) {
+  const double weights[] = {0.5, -1, 2};
+  gramstep_options c = c_defaults(GRAMSTEP_SGD);
+  expect_same_steps({.rule = SGD{}, .tasks = 3}, c);
+
+  c.lr = 0.1;
+  c.momentum = 0.9;
+  c.dampening = 0.3;
+  c.weight_decay = 0.2;
+  c.maximize = 1;
+  c.aggregator = GRAMSTEP_CONSTANT;
+  c.constant_weights = weights;
+  c.loss_scale = 2;
+  expect_same_steps({.rule = SGD{.lr = 0.1,
+                                 .momentum = 0.9,
+                                 .dampening = 0.3,
+                                 .weight_decay = 0.2,
+                                 .maximize = true},
+                     .aggregator = Constant{{0.5, -1, 2}},
+                     .tasks = 3,
+                     .loss_scale = 2},
+                    c);
+  c.dampening = 0;
+  c.nesterov = 1;
+  c.aggregator = GRAMSTEP_MEAN;
+  expect_same_steps({.rule = SGD{.lr = 0.1,
+                                 .momentum = 0.9,
+                                 .weight_decay = 0.2,
+                                 .nesterov = true,
+                                 .maximize = true},
+                     .aggregator = Mean{},
+                     .tasks = 3,
+                     .loss_scale = 2},
+                    c);
+
+  c = c_defaults(GRAMSTEP_ADAM);
+  c.beta1 = 0.5;
+  c.beta2 = 0.75;
+  c.epsilon = 0.125;
+  c.amsgrad = 1;
+  c.aggregator = GRAMSTEP_PCGRAD;
+  c.mean_reduction = 1;
+  c.seed = 5;
+  c.clip_norm = 0.5;
+  c.threads = 1;
+  expect_same_steps({.rule = Adam{.beta1 = 0.5, .beta2 = 0.75, .epsilon = 0.125, .amsgrad = true},
+                     .aggregator = PCGrad{.reduction = Reduction::mean, .seed = 5},
+                     .tasks = 3,
+                     .clip_norm = 0.5},
+                    c);
+
+  c = c_defaults(GRAMSTEP_ADAMW);
+  c.aggregator = GRAMSTEP_PCGRAD;
+  c.fixed_order = 1;
+  expect_same_steps(
+      {.rule = AdamW{}, .aggregator = PCGrad{.order = PCGradOrder::fixed}, .tasks = 3}, c);
+}
+
+TEST(CAbi, EveryPolicyReachesTheCore) {
+  const Layout layout = mixed_layout(3);
+  const CLayout c_layout(layout);
+  Rig rig(layout, {.tasks = 3});
+  rig.gradient("scalar")[0] = NAN;
+  for (const auto& [policy, status] :
+       {std::pair(GRAMSTEP_NON_FINITE_DEFAULT, GRAMSTEP_OK),
+        std::pair(GRAMSTEP_NON_FINITE_SKIP, GRAMSTEP_OK),
+        std::pair(GRAMSTEP_NON_FINITE_ERROR, GRAMSTEP_NON_FINITE_GRADIENT),
+        std::pair(GRAMSTEP_NON_FINITE_PROPAGATE, GRAMSTEP_OK)}) {
+    gramstep_options options = c_defaults(GRAMSTEP_SGD);
+    options.non_finite = policy;
+    gramstep_optimizer* optimizer = nullptr;
+    ASSERT_EQ(gramstep_optimizer_create(&optimizer, c_layout.layout, &options), GRAMSTEP_OK);
+    const Gradients g = rig.gradients();
+    EXPECT_EQ(gramstep_step(optimizer, rig.params.data(), layout.size(), g.rows.data(), 3,
+                            g.row_size, g.heads.data(), layout.heads_size(), nullptr),
+              status);
+    EXPECT_EQ(std::isnan(rig.param("scalar")[0]), policy == GRAMSTEP_NON_FINITE_PROPAGATE);
+    gramstep_optimizer_destroy(optimizer);
+  }
+}
+
+}  // namespace
+}  // namespace gramstep::test

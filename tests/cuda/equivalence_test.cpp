@@ -1,0 +1,169 @@
+// CUDA against the CPU backend: the update bit for bit, the Gram matrix within its bound.
+#include "tests/cuda/device_twin.hpp"
+
+namespace gramstep::test {
+namespace {
+
+Layout awkward_layout(int tasks) {
+  Layout layout;
+  layout.add_group("other", {.lr_scale = 0.5, .weight_decay = 0.25, .maximize = true});
+  for (const std::int64_t size : edge_sizes) {
+    SegmentOptions options;
+    if (size % 2 == 0) options.group = "other";
+    layout.add("shared" + std::to_string(size), {size}, options);
+  }
+  layout.add("large", {1000, 333});
+  for (int task = 0; task < tasks && task < 4; ++task) {
+    SegmentOptions options;
+    options.task = task;
+    layout.add("head" + std::to_string(task), {130 + 4'001 * task}, options);
+  }
+  return layout;
+}
+
+struct Case {
+  const char* name;
+  Rule rule;
+  friend std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.name; }
+};
+
+const Case cases[] = {
+    {"SGD", SGD{.lr = 0.1, .weight_decay = 0.01}},
+    {"Momentum", SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.1, .weight_decay = 0.01}},
+    {"Nesterov", SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true, .maximize = true}},
+    {"Adam", Adam{.lr = 0.01, .weight_decay = 0.1}},
+    {"AMSGrad", Adam{.lr = 0.01, .amsgrad = true}},
+    {"AdamW", AdamW{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
+};
+
+class CudaUpdateTest : public CudaTest, public ::testing::WithParamInterface<Case> {};
+
+TEST_P(CudaUpdateTest, UpdateHasTheBitsOfTheCpu) {
+  for (const int tasks : {1, 2, 3, 8, 17, 64}) {
+    for (const int shift : {0, 1, 2}) {
+      const OptimizerOptions options{
+          .rule = GetParam().rule, .aggregator = Mean{}, .tasks = tasks, .loss_scale = 8};
+      Rig rig(awkward_layout(tasks), options, shift);
+      DeviceTwin twin(rig, options, shift);
+      for (int step = 0; step < 5; ++step) {
+        rig.draw_uniform();
+        twin.follow(rig);
+        if (step == 2) {
+          rig.optimizer.set_active("shared4096", false);
+          twin.optimizer.set_active("shared4096", false);
+          rig.optimizer.set_lr(0.02);
+          twin.optimizer.set_lr(0.02);
+        }
+        rig.step();
+        twin.step();
+      }
+      twin.expect_same(rig);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, CudaUpdateTest, ::testing::ValuesIn(cases),
+                         [](const auto& each) { return each.param.name; });
+
+using CudaStepTest = CudaTest;
+
+TEST_F(CudaStepTest, GramIsWithinTheSumOfBothBounds) {
+  // An fp32 sum has at most 256 terms on a GPU for K <= 8 and 512 when tiled, 32 on a CPU, each off
+  // by 2^-24 of the sum of magnitudes, which Cauchy and Schwarz bound by n_i n_j.
+  constexpr double bound = (512 + 2 + 32 + 2) * 0x1p-24;
+  for (const int tasks : {2, 3, 5, 8, 9, 16, 17, 33, 64}) {
+    const OptimizerOptions options{.aggregator = PCGrad{.seed = 3}, .tasks = tasks};
+    Rig rig(awkward_layout(tasks), options);
+    rig.draw_uniform();
+    DeviceTwin twin(rig, options);
+    rig.step();
+    twin.step();
+    const Report cpu = rig.optimizer.report(), gpu = twin.optimizer.report();
+    for (int i = 0; i < tasks; ++i) {
+      for (int j = 0; j < tasks; ++j) {
+        const auto at = static_cast<std::size_t>(i * tasks + j);
+        const double scale = cpu.gradient_norms[static_cast<std::size_t>(i)] *
+                             cpu.gradient_norms[static_cast<std::size_t>(j)];
+        EXPECT_LE(std::fabs(cpu.gram[at] - gpu.gram[at]), bound * scale) << tasks;
+      }
+    }
+    EXPECT_NEAR(gpu.heads_norm, cpu.heads_norm, bound * cpu.heads_norm);
+  }
+}
+
+TEST_F(CudaStepTest, RepeatsItselfBitForBit) {
+  const OptimizerOptions options{
+      .rule = AdamW{}, .aggregator = PCGrad{.seed = 3}, .tasks = 17, .clip_norm = 1.0};
+  Rig rig(awkward_layout(17), options);
+  rig.draw_uniform();
+  DeviceTwin first(rig, options), second(rig, options);
+  for (int step = 0; step < 3; ++step) {
+    first.step();
+    second.step();
+  }
+  EXPECT_TRUE(same_bits(first.params.read(), second.params.read()));
+  EXPECT_TRUE(same_bits(first.optimizer.report().gram, second.optimizer.report().gram));
+}
+
+TEST_F(CudaStepTest, SkipsANonFiniteRowAndSaysSoLater) {
+  for (const NonFinite policy : {NonFinite::skip, NonFinite::error}) {
+    const OptimizerOptions options{.rule = SGD{.momentum = 0.9}, .aggregator = PCGrad{}, .tasks = 2,
+                                   .non_finite = policy};
+    Rig rig(awkward_layout(2), options);
+    rig.draw_uniform();
+    rig.gradient("shared129", 1)[128] = std::nanf("");
+    DeviceTwin twin(rig, options);
+    const std::vector<float> before = twin.params.read();
+    twin.step();
+    EXPECT_TRUE(same_bits(twin.params.read(), before));
+    if (policy == NonFinite::error) {
+      EXPECT_THROW(twin.optimizer.report(), NonFiniteGradient);
+    }
+    const Report report = twin.optimizer.report();
+    EXPECT_TRUE(report.skipped);
+    EXPECT_EQ(report.steps, 0);
+    EXPECT_EQ(report.skipped_steps, 1);
+  }
+}
+
+TEST_F(CudaStepTest, StateMovesBetweenDevices) {
+  const OptimizerOptions options{.rule = Adam{}, .tasks = 2};
+  Rig rig(awkward_layout(2), options);
+  rig.draw_and_step(3);
+  DeviceTwin twin(rig, options);
+  twin.optimizer.copy_state(rig.optimizer);
+  rig.step();
+  twin.step();
+  twin.expect_same(rig);
+}
+
+TEST_F(CudaStepTest, ReachesBeyondTwoToTheThirtyOne) {
+  const std::int64_t size = (std::int64_t{1} << 31) + 5'000;
+  std::size_t free = 0, total = 0;
+  GRAMSTEP_CUDA_OK(cudaMemGetInfo(&free, &total));
+  if (free < 2.1 * sizeof(float) * static_cast<double>(size)) {
+    GTEST_SKIP() << "needs 18 GB of device memory, has " << free / 1'000'000'000;
+  }
+  Layout layout;
+  layout.add("vast", {size});
+  const DeviceFloats params(layout.size()), gradient(layout.size());
+  ASSERT_TRUE(params.there() && gradient.there());
+  Optimizer optimizer(layout, {.rule = SGD{.lr = 0.5}, .device = cuda()});
+  GRAMSTEP_CUDA_OK(cudaMemset(params.data(), 0, params.span().size_bytes()));
+  GRAMSTEP_CUDA_OK(cudaMemset(gradient.data(), 0, gradient.span().size_bytes()));
+  const std::int64_t marks[] = {0, size / 2, (std::int64_t{1} << 31) - 1, std::int64_t{1} << 31,
+                                size - 1};
+  for (const std::int64_t at : marks) {
+    const float value = 4;
+    GRAMSTEP_CUDA_OK(cudaMemcpy(gradient.data() + at, &value, 4, cudaMemcpyHostToDevice));
+  }
+  optimizer.step(params.span(), gradient.span());
+  for (const std::int64_t at : marks) {
+    float moved = 0;
+    GRAMSTEP_CUDA_OK(cudaMemcpy(&moved, params.data() + at, 4, cudaMemcpyDeviceToHost));
+    EXPECT_EQ(moved, -2.0f) << "element " << at;
+  }
+}
+
+}  // namespace
+}  // namespace gramstep::test
