@@ -26,7 +26,11 @@ class CurrentDevice {
   int before_ = 0;
 };
 
-/// Zeroed memory of the current device.
+/// Waits for what the default stream was asked to set or copy: a stream that does not wait for the
+/// default stream may be the first to use it.
+void settle() { check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize"); }
+
+/// Zeroed memory of the current device; see settle().
 template <class T>
 class DeviceArray {
  public:
@@ -60,6 +64,7 @@ class DeviceArray {
   void write(const T* from) {
     if (count_ == 0) return;
     check(cudaMemcpy(data_, from, count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+    settle();
   }
   void read(T* to, Stream stream) const {
     if (count_ == 0) return;
@@ -113,6 +118,7 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(const Setup& setup) : setup_(with_device(setup)) {
     const CurrentDevice current(ordinal());
     memory_ = std::make_unique<Memory>(setup);
+    settle();
   }
   ~CudaBackend() override {
     int before = 0;
@@ -208,6 +214,7 @@ class CudaBackend final : public Backend {
     const CurrentDevice current(ordinal());
     const auto bytes = static_cast<std::size_t>(setup_.size) * sizeof(float);
     check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
+    settle();
   }
 
   bool aligned(const StepMemory& memory) const {

@@ -17,8 +17,8 @@
 
 namespace gramstep::test {
 
-/// A NaN with a payload that no computation makes: what is never to be read or written.
-inline constexpr std::uint32_t poison_bits = 0x7fc0dead;
+/// A signalling NaN, which no computation leaves as it is: what is never to be read or written.
+inline constexpr std::uint32_t poison_bits = 0x7fa0dead;
 inline const float poison = std::bit_cast<float>(poison_bits);
 
 /// Poisoned memory of exactly `size` floats, `shift` floats beyond a multiple of 64 bytes.

@@ -68,7 +68,7 @@ class Backend {
                              Real* loss, Matrix<Real> dlogits) = 0;
 };
 
-/// The CPU backend, by Eigen. threads 0: as many as OpenMP takes.
+/// The CPU backend, by Eigen.
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cpu_backend(int threads);
 

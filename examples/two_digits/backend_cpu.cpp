@@ -1,5 +1,3 @@
-#include <omp.h>
-
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
@@ -25,7 +23,7 @@ Eigen::Map<const RowMajor<Real>> map(Matrix<const Real> m) {
 template <class Real>
 class CpuBackend final : public Backend<Real> {
  public:
-  explicit CpuBackend(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
+  explicit CpuBackend(int threads) : threads_(threads) {
     Eigen::setNbThreads(threads_);
   }
 

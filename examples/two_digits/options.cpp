@@ -36,7 +36,8 @@ Options parse_options(int argc, char** argv) {
       ->check(CLI::IsMember({"test", "validation"}));
   app.add_option("--device", o.device, "where to train; auto: a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--threads", o.threads, "CPU threads, 0: all")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o.threads, "CPU threads; a network this small gains nothing from more")
+      ->check(CLI::Range(1, 1024));
   app.add_option("--data", o.data, "digits.csv.gz")->check(CLI::ExistingFile);
   app.add_option("--output", o.output, "folder for steps.jsonl and summary.json");
   app.add_flag("--quick", quick, "one seed, two epochs: to see that everything runs");

@@ -1,5 +1,3 @@
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -11,7 +9,7 @@ namespace {
 
 class CpuPasses final : public Passes {
  public:
-  explicit CpuPasses(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {}
+  explicit CpuPasses(int threads) : threads_(threads) {}
 
   void copy(In x, Out y) override {
     each(x, [=](std::size_t i) { y[i] = x[i]; });

@@ -40,7 +40,7 @@ void combine_rows(const float* const* rows, const float* weights, std::int64_t a
   }
   for_runs(count, [&](int first, int last) {
     for (int k = 0; k < Count; ++k) prefetch_run(g[k] + first);
-#pragma omp simd
+    GRAMSTEP_INDEPENDENT
     for (int i = first; i < last; ++i) {
       float d = Add ? to[i] + w[0] * g[0][i] : w[0] * g[0][i];
       for (int k = 1; k < Count; ++k) d += w[k] * g[k][i];
@@ -69,23 +69,40 @@ void combine_all(const kernels::UpdateArguments& a, std::int64_t at, int count, 
   }
 }
 
+/// Applies the rule to one run. The streams are arguments, each restricted, and the element's values
+/// locals: the form that every compiler vectorises.
+template <class Update>
+void apply_run(const typename Update::Scalars scalars, float scale, const float* __restrict d,
+               float* __restrict p, float* __restrict state0, float* __restrict state1,
+               float* __restrict state2, int count) {
+  static_assert(Update::states <= 3);
+  GRAMSTEP_INDEPENDENT
+  for (int i = 0; i < count; ++i) {
+    float param = p[i];
+    float state[3] = {};
+    if constexpr (Update::states > 0) state[0] = state0[i];
+    if constexpr (Update::states > 1) state[1] = state1[i];
+    if constexpr (Update::states > 2) state[2] = state2[i];
+    Update::apply(scalars, scale * d[i], param, state);
+    p[i] = param;
+    if constexpr (Update::states > 0) state0[i] = state[0];
+    if constexpr (Update::states > 1) state1[i] = state[1];
+    if constexpr (Update::states > 2) state2[i] = state[2];
+  }
+}
+
 /// Applies the rule to `count` elements whose gradient is scale * d.
 template <class Update>
-void apply_rule(const typename Update::Scalars& scalars, float scale, const float* __restrict d,
-                float* __restrict p, float* const* states, std::int64_t at, int count) {
-  float* state[Update::states + 1];
+void apply_rule(const typename Update::Scalars& scalars, float scale, const float* d, float* p,
+                float* const* states, std::int64_t at, int count) {
+  float* state[3] = {};
   for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
   for_runs(count, [&](int first, int last) {
     prefetch_run(d + first);
     prefetch_run(p + first);
     for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first);
-#pragma omp simd
-    for (int i = first; i < last; ++i) {
-      float one[Update::states + 1];
-      for (int s = 0; s < Update::states; ++s) one[s] = state[s][i];
-      Update::apply(scalars, scale * d[i], p[i], one);
-      for (int s = 0; s < Update::states; ++s) state[s][i] = one[s];
-    }
+    apply_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
+                      state[2] + first, last - first);
   });
 }
 

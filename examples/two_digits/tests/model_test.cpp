@@ -1,6 +1,7 @@
 // The model: its gradients against finite differences, in double.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>

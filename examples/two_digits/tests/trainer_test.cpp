@@ -1,6 +1,7 @@
 // A run: that it learns, that it repeats itself, and how runs are summarised.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>

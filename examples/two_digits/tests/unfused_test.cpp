@@ -1,6 +1,7 @@
 // The step by hand equals the library's, for every method that can be asked for.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
