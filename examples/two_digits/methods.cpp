@@ -43,6 +43,10 @@ const gs::Aggregator& aggregator_named(const std::string& name) {
   return find(aggregators(), name);
 }
 
+double lr_of(const gs::Rule& rule) {
+  return std::visit([](const auto& r) { return r.lr; }, rule);
+}
+
 gs::Rule with_lr(gs::Rule rule, double lr) {
   std::visit([lr](auto& r) { r.lr = lr; }, rule);
   return rule;

@@ -32,6 +32,9 @@ std::vector<std::string> names(const std::vector<Named<Options>>& list) {
 const gramstep::Rule& rule_named(const std::string& name);
 const gramstep::Aggregator& aggregator_named(const std::string& name);
 
+/// A rule's learning rate.
+double lr_of(const gramstep::Rule& rule);
+
 /// A rule with another learning rate.
 gramstep::Rule with_lr(gramstep::Rule rule, double lr);
 

@@ -89,8 +89,7 @@ void to_json(ordered_json& json, const Options& options) {
           {"scale", options.scale},
           {"evaluate", options.evaluate}};
   for (const std::string& name : options.rules) {
-    const gs::Rule rule = options.lr ? with_lr(rule_named(name), *options.lr) : rule_named(name);
-    json["lr"][name] = std::visit([](const auto& r) { return r.lr; }, rule);
+    json["lr"][name] = options.lr.value_or(lr_of(rule_named(name)));
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,10 @@ struct Method {
   std::string rule;
   std::string aggregator;
 };
+
+std::ostream& operator<<(std::ostream& out, const Method& method) {
+  return out << method.rule << " with " << method.aggregator;
+}
 
 std::vector<Method> all_methods() {
   std::vector<Method> all;
@@ -113,7 +118,7 @@ TEST_P(UnfusedStep, StaysWithinTheProbesTolerance) {
                                    .tasks = tasks,
                                    .device = backend->device()});
   Unfused right(*backend, layout, rule, aggregator);
-  Unfused wrong(*backend, layout, with_lr(rule, 1.02 * optimizer.report().lr), aggregator);
+  Unfused wrong(*backend, layout, with_lr(rule, 1.02 * lr_of(rule)), aggregator);
   fill_gradients();
   const std::vector<float> before = params;
   right.copy_from(optimizer, params);

@@ -1,0 +1,73 @@
+# Reads PTX and fails unless every kernel of the gram and update stages
+#   - reads and writes global memory 128 bits at a time: K + 1 + states loads and 1 + states stores,
+#   - keeps nothing in local memory;
+# and unless the update stage has no double-precision arithmetic and no fma that was not written.
+
+cmake_minimum_required(VERSION 3.25)
+
+set(failures 0)
+
+function(expect_count kernel text pattern relation expected what)
+  string(REGEX MATCHALL "${pattern}" found "${text}")
+  list(LENGTH found count)
+  if(NOT count ${relation} ${expected})
+    message("${kernel}: got ${count} of ${what}, expected ${relation} ${expected}")
+    math(EXPR failures "${failures} + 1")
+    set(failures ${failures} PARENT_SCOPE)
+  endif()
+endfunction()
+
+# States and rows of an update kernel, by its mangled name.
+function(streams_of kernel states rows)
+  if(kernel MATCHES "SgdUpdateILb0")
+    set(${states} 0 PARENT_SCOPE)
+  elseif(kernel MATCHES "SgdUpdateILb1")
+    set(${states} 1 PARENT_SCOPE)
+  elseif(kernel MATCHES "AdamUpdateILb0")
+    set(${states} 2 PARENT_SCOPE)
+  elseif(kernel MATCHES "AdamUpdateILb1")
+    set(${states} 3 PARENT_SCOPE)
+  else()
+    message(FATAL_ERROR "${kernel}: an update this check does not know; say how many states it has")
+  endif()
+  string(REGEX REPLACE ".*ELi([0-9]+)EEEEEv.*" "\\1" count "${kernel}")
+  if(count EQUAL 0)
+    set(count 4)  # any K: four rows at a time
+  endif()
+  set(${rows} ${count} PARENT_SCOPE)
+endfunction()
+
+set(kernels 0)
+foreach(file IN LISTS PTX)
+  file(READ ${file} text)
+  string(REPLACE ";" " " text "${text}")
+  string(REGEX REPLACE "[.]entry " ";" entries "${text}")
+  list(POP_FRONT entries)
+  foreach(entry IN LISTS entries)
+    string(REGEX MATCH "^[A-Za-z0-9_]+" kernel "${entry}")
+    math(EXPR kernels "${kernels} + 1")
+    expect_count(${kernel} "${entry}" "(ld|st)[.]local" EQUAL 0 "accesses to local memory")
+    if(kernel MATCHES "UpdateBody")
+      streams_of(${kernel} states rows)
+      math(EXPR loads "${rows} + 1 + ${states}")
+      math(EXPR stores "1 + ${states}")
+      expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL ${loads} "128-bit loads")
+      expect_count(${kernel} "${entry}" "st[.]global[.]v4" GREATER_EQUAL ${stores} "128-bit stores")
+      expect_count(${kernel} "${entry}" "[.]f64" EQUAL 0 "double-precision instructions")
+      expect_count(${kernel} "${entry}" "fma[.]rn" EQUAL 0 "fused multiply-adds")
+    elseif(kernel MATCHES "GramBodyILi([0-9]+)")
+      expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL ${CMAKE_MATCH_1}
+                   "128-bit loads")
+    else()
+      expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL 1 "128-bit loads")
+    endif()
+  endforeach()
+endforeach()
+
+if(kernels EQUAL 0)
+  message(FATAL_ERROR "no kernel found in ${PTX}")
+endif()
+if(failures)
+  message(FATAL_ERROR "${failures} of the expectations on ${kernels} kernels do not hold")
+endif()
+message(STATUS "${kernels} kernels: 128-bit accesses, nothing in local memory")
