@@ -14,9 +14,9 @@ from bounded import FLUSH, UNIT, Bounded, bounded, given, rounded
 from problems import Problem
 
 # Roundings to fp32 in a sum of products, before it is widened to double, and two to spare for what
-# is of second order and for double. The CPU multiplies and adds 32 products a lane; CUDA's longest
+# is of second order and for double. The CPU multiplies and adds 64 products a lane; CUDA's longest
 # sums, those of many rows, take 512 products by fma.
-GRAM_ROUNDINGS = {"cpu": 32 + 2, "cuda": 512 + 2}
+GRAM_ROUNDINGS = {"cpu": 64 + 2, "cuda": 512 + 2}
 
 Order = Callable[
     [int, int, int], Sequence[int]

@@ -106,6 +106,11 @@ void expect_error(const Action& action, const std::vector<std::string>& words) {
   }
 }
 
+/// Notes in the test's XML how much of a bound was used up, 1 being all of it.
+inline void record_share(double share) {
+  ::testing::Test::RecordProperty("largest_share_of_bound", std::to_string(share));
+}
+
 /// Lengths around the ends of vectors, segments and chunks.
 inline constexpr std::int64_t edge_sizes[] = {0, 1, 127, 128, 129, 4095, 4096, 4097, 7'001};
 /// Fewer of them, for tests whose reference takes K^2 N.

@@ -20,10 +20,8 @@ struct Matrix {
 
   std::int64_t size() const { return rows * cols; }
   template <class U>
-    requires std::is_same_v<U, const T>
-  operator Matrix<U>() const {
-    return {data, rows, cols};
-  }
+  requires std::is_same_v<U, const T>
+  operator Matrix<U>() const { return {data, rows, cols}; }
 };
 
 /// Memory of a device, zeroed, freed with its owner.
@@ -36,8 +34,9 @@ struct Buffer {
   std::span<Real> span() const { return {data(), static_cast<std::size_t>(size)}; }
 };
 
-/// The products and elementwise functions of a network, on one device's default stream. Pointers are
-/// memory of that device, but for those named host. Real is float; on the CPU also double, for tests.
+/// The products and elementwise functions of a network, on one device's default stream. Pointers
+/// are memory of that device, but for those named host. Real is float; on the CPU also double, for
+/// tests.
 template <class Real>
 class Backend {
  public:
@@ -64,15 +63,16 @@ class Backend {
   virtual void relu_inputs(Matrix<const Real> y, Matrix<Real> dy) = 0;
   /// The mean over rows of -log softmax(logits)[label], into *loss, and `scale` times its gradient
   /// into dlogits. host_labels [rows].
-  virtual void cross_entropy(Matrix<const Real> logits, std::span<const int> host_labels, Real scale,
-                             Real* loss, Matrix<Real> dlogits) = 0;
+  virtual void cross_entropy(Matrix<const Real> logits, std::span<const int> host_labels,
+                             Real scale, Real* loss, Matrix<Real> dlogits) = 0;
 };
 
 /// The CPU backend, by Eigen.
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cpu_backend(int threads);
 
-/// The backend of CUDA device 0, by cuBLAS. Throws gramstep::DeviceUnavailable where it was not built.
+/// The backend of CUDA device 0, by cuBLAS. Throws gramstep::DeviceUnavailable where it was not
+/// built.
 std::unique_ptr<Backend<float>> make_cuda_backend();
 
 /// Whether the CUDA backend was built and there is a GPU.

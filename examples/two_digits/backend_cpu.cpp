@@ -23,9 +23,7 @@ Eigen::Map<const RowMajor<Real>> map(Matrix<const Real> m) {
 template <class Real>
 class CpuBackend final : public Backend<Real> {
  public:
-  explicit CpuBackend(int threads) : threads_(threads) {
-    Eigen::setNbThreads(threads_);
-  }
+  explicit CpuBackend(int threads) : threads_(threads) { Eigen::setNbThreads(threads_); }
 
   gramstep::Device device() const override { return gramstep::cpu(threads_); }
 

@@ -118,7 +118,8 @@ class CudaBackend final : public Backend<float> {
     }
     check(cudaMemcpy(labels_.data(), host_labels.data(), host_labels.size_bytes(),
                      cudaMemcpyHostToDevice));
-    each(logits.rows, CrossEntropy{logits, labels_.data(), scale, row_losses_.data(), dlogits.data});
+    each(logits.rows,
+         CrossEntropy{logits, labels_.data(), scale, row_losses_.data(), dlogits.data});
     each(1, Mean{row_losses_.data(), logits.rows, loss});
   }
 

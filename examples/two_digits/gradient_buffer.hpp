@@ -17,8 +17,8 @@ namespace two_digits {
 ///
 ///   [ row of task 0 | ... | row of task K-1 | heads ]
 ///
-/// so that the last row and the heads after it are laid out as the flat buffer of the parameters, and
-/// gramstep::view finds a head's gradient there.
+/// so that the last row and the heads after it are laid out as the flat buffer of the parameters,
+/// and gramstep::view finds a head's gradient there.
 template <class Real>
 class GradientBuffer {
  public:
@@ -35,12 +35,11 @@ class GradientBuffer {
   }
 
   /// What Optimizer::step takes; refers to this object.
-  gramstep::Gradients for_step() const
-    requires std::same_as<Real, float>
-  {
-    return {.rows = rows_,
-            .row_size = layout_.shared_size(),
-            .heads = memory_.span().subspan(tasks * static_cast<std::size_t>(layout_.shared_size()))};
+  gramstep::Gradients for_step() const requires std::same_as<Real, float> {
+    return {
+        .rows = rows_,
+        .row_size = layout_.shared_size(),
+        .heads = memory_.span().subspan(tasks * static_cast<std::size_t>(layout_.shared_size()))};
   }
 
  private:

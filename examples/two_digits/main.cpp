@@ -1,4 +1,5 @@
 // two_digits: trains a network that reads two overlapping digits, with every method asked for.
+#include <array>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -21,7 +22,8 @@ namespace td = two_digits;
 
 namespace {
 
-constexpr std::int64_t held_out_pairs = 2000;
+/// Which of the held-out pairs the report shows.
+constexpr std::array<std::int64_t, 8> samples{0, 1, 2, 3, 4, 5, 6, 7};
 
 std::unique_ptr<td::Backend<float>> make_backend(const td::Options& options) {
   const bool cuda =
@@ -38,7 +40,7 @@ std::vector<td::Data> make_data(const td::Options& options) {
   for (int seed = 1; seed <= options.seeds; ++seed) {
     const auto s = static_cast<std::uint64_t>(seed);
     data.push_back({td::compose(digits, split.train, options.train_pairs, s),
-                    td::compose(digits, held_out, held_out_pairs, 0)});
+                    td::compose(digits, held_out, options.held_out_pairs, 0)});
     td::add_label_noise(data.back().train.labels[1], options.label_noise, s);
   }
   return data;
@@ -63,8 +65,8 @@ std::vector<td::RunOptions> make_runs(const td::Options& options) {
   return runs;
 }
 
-std::vector<td::RunResult> train_all(td::Backend<float>& backend, const td::Options& options) {
-  const std::vector<td::Data> data = make_data(options);
+std::vector<td::RunResult> train_all(td::Backend<float>& backend, const td::Options& options,
+                                     const std::vector<td::Data>& data) {
   const std::vector<td::RunOptions> runs = make_runs(options);
   td::StepLog log(std::filesystem::path(options.output) / "steps.jsonl");
   td::Progress progress(static_cast<std::int64_t>(runs.size()) * options.epochs *
@@ -73,19 +75,21 @@ std::vector<td::RunResult> train_all(td::Backend<float>& backend, const td::Opti
   for (const td::RunOptions& run : runs) {
     const auto& [rule, aggregator, seed] = run.run;
     const std::string label = rule + ", " + aggregator + ", seed " + std::to_string(seed);
-    results.push_back(td::train(backend, run, data[seed - 1], log, [&] { progress.advance(label); }));
+    results.push_back(
+        td::train(backend, run, data[seed - 1], log, [&] { progress.advance(label); }));
   }
   return results;
 }
 
 void run(const td::Options& options) {
   const auto backend = make_backend(options);
-  std::filesystem::create_directories(options.output);
-  const std::vector<td::RunResult> results = train_all(*backend, options);
-  const std::vector<td::MethodResult> methods = td::summarise(results);
-  td::print_table(std::cout, methods);
-  td::write_summary(std::filesystem::path(options.output) / "summary.json", options,
-                    backend->device(), results, methods);
+  const std::filesystem::path output = options.output;
+  std::filesystem::create_directories(output);
+  const std::vector<td::Data> data = make_data(options);
+  const std::vector<td::RunResult> results = train_all(*backend, options, data);
+  td::print_table(std::cout, td::summarise(results));
+  td::write_summary(output / "summary.json", options, backend->device(), results);
+  td::write_samples(output / "samples.json", td::select(data[0].held_out, samples));
 }
 
 }  // namespace

@@ -84,7 +84,8 @@ std::array<Real, tasks> Model<Real>::backward(const Real* params,
   const Matrix<Real> dlogits = rows_of(dlogits_, classes);
   for (std::size_t task = 0; task < tasks; ++task) {
     const std::string head = task_names[task];
-    backend_.cross_entropy(logits(task), labels[task], scales[task], losses_.data() + task, dlogits);
+    backend_.cross_entropy(logits(task), labels[task], scales[task], losses_.data() + task,
+                           dlogits);
     linear_weights(task, head, activation(layers), dlogits, gradients);
     backend_.linear_inputs(dlogits, weight(params, head),
                            rows_of(gradients_[layers], widths[layers]));

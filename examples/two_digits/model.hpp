@@ -19,15 +19,16 @@ namespace two_digits {
 inline constexpr std::array<std::int64_t, 3> widths{canvas_pixels, 256, 128};
 inline constexpr std::size_t layers = widths.size() - 1;
 
-/// The segments: trunk.<layer>.weight [out, in] and .bias [out], shared, and <task>.weight and .bias
-/// of the heads. Biases do not decay.
+/// The segments: trunk.<layer>.weight [out, in] and .bias [out], shared, then each head's
+/// <task>.weight and <task>.bias. Biases do not decay.
 gramstep::Layout model_layout();
 
-/// Parameters to begin with: weights uniform with variance 2 / fan-in (He et al. 2015), biases zero.
+/// Parameters to begin with: weights uniform with variance 2 / fan-in (He et al. 2015),
+/// biases zero.
 std::vector<float> initial_parameters(const gramstep::Layout& layout, std::uint64_t seed);
 
-/// The network, for batches of up to `batch` images. Parameters and gradients are the caller's, on the
-/// backend's device; the activations are the model's.
+/// The network, for batches of up to `batch` images. Parameters and gradients are the caller's, on
+/// the backend's device; the activations are the model's.
 template <class Real>
 class Model {
  public:
@@ -36,8 +37,8 @@ class Model {
   /// Runs trunk and heads once; `images` [rows, canvas_pixels] is host memory.
   void forward(const Real* params, std::span<const Real> images);
 
-  /// After forward, one pass back through its head and the trunk for each task: writes the gradient of
-  /// scales[task] times its loss. Returns the losses, mean cross-entropy, not scaled.
+  /// After forward, one pass back through its head and the trunk for each task: writes the gradient
+  /// of scales[task] times its loss. Returns the losses, mean cross-entropy, not scaled.
   std::array<Real, tasks> backward(const Real* params,
                                    const std::array<std::vector<int>, tasks>& labels,
                                    const std::array<Real, tasks>& scales,
@@ -62,9 +63,9 @@ class Model {
   Backend<Real>& backend_;
   gramstep::Layout layout_;
   std::int64_t batch_;
-  std::int64_t rows_ = 0;                           // of the batch at hand
+  std::int64_t rows_ = 0;                             // of the batch at hand
   std::array<Buffer<Real>, layers + 1> activations_;  // of the image and each layer
-  std::array<Buffer<Real>, layers + 1> gradients_;    // of a loss in those; the image's is not formed
+  std::array<Buffer<Real>, layers + 1> gradients_;  // of a loss in those; the image's is not formed
   std::array<Buffer<Real>, tasks> logits_;
   Buffer<Real> dlogits_;
   Buffer<Real> losses_;  // [tasks]

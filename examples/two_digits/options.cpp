@@ -1,7 +1,6 @@
 #include "options.hpp"
 
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <limits>
 
 #include "methods.hpp"
@@ -14,16 +13,20 @@ Options parse_options(int argc, char** argv) {
   o.aggregators = names(aggregators());
   o.data = TWO_DIGITS_DATA;
   bool quick = false;
-  const CLI::Range count(1, std::numeric_limits<int>::max());
-  const CLI::Range positive(std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+  const CLI::Range count(1, std::numeric_limits<int>::max(), "COUNT");
+  const CLI::Range positive(std::numeric_limits<double>::min(), std::numeric_limits<double>::max(),
+                            "POSITIVE");
 
-  CLI::App app("Trains a network that reads two overlapping digits, with every rule and aggregator "
-               "asked for, and compares them.");
+  CLI::App app(
+      "Trains a network that reads two overlapping digits, with every rule and aggregator "
+      "asked for, and compares them.");
   app.option_defaults()->always_capture_default();
   app.add_option("--rules", o.rules, "optimizer rules")
-      ->delimiter(',')->check(CLI::IsMember(names(rules())));
+      ->delimiter(',')
+      ->check(CLI::IsMember(names(rules())));
   app.add_option("--aggregators", o.aggregators, "how the task gradients are combined")
-      ->delimiter(',')->check(CLI::IsMember(names(aggregators())));
+      ->delimiter(',')
+      ->check(CLI::IsMember(names(aggregators())));
   app.add_option("--seeds", o.seeds, "runs of each method")->check(count);
   app.add_option("--epochs", o.epochs, "passes over the training images")->check(count);
   app.add_option("--batch", o.batch, "images a step")->check(count);
@@ -36,10 +39,11 @@ Options parse_options(int argc, char** argv) {
       ->check(CLI::IsMember({"test", "validation"}));
   app.add_option("--device", o.device, "where to train; auto: a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--threads", o.threads, "CPU threads; a network this small gains nothing from more")
+  app.add_option("--threads", o.threads,
+                 "CPU threads; a network this small gains nothing from more")
       ->check(CLI::Range(1, 1024));
   app.add_option("--data", o.data, "digits.csv.gz")->check(CLI::ExistingFile);
-  app.add_option("--output", o.output, "folder for steps.jsonl and summary.json");
+  app.add_option("--output", o.output, "folder for what is written");
   app.add_flag("--quick", quick, "one seed, two epochs: to see that everything runs");
 
   try {

@@ -9,6 +9,8 @@
 namespace two_digits {
 
 struct Options {
+  static constexpr std::int64_t held_out_pairs = 2000;  ///< images to measure the accuracy on
+
   std::vector<std::string> rules;        ///< names, see methods.hpp
   std::vector<std::string> aggregators;  ///< names, see methods.hpp
   int seeds = 3;                         ///< runs a method, with seeds 1, 2, ...

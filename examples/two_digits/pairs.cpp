@@ -31,7 +31,8 @@ Pairs compose(std::span<const Digit> digits, std::span<const int> indices, std::
     for (std::size_t task = 0; task < tasks; ++task) {
       const int source = indices[any(random)];
       const Digit& digit = digits[static_cast<std::size_t>(source)];
-      draw(digit, task == 0 ? 0 : right_corner, &pairs.images[static_cast<std::size_t>(i * canvas_pixels)]);
+      draw(digit, task == 0 ? 0 : right_corner,
+           &pairs.images[static_cast<std::size_t>(i * canvas_pixels)]);
       pairs.labels[task].push_back(digit.label);
       pairs.sources[task].push_back(source);
     }

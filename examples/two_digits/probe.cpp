@@ -32,8 +32,8 @@ double distance(std::span<const float> a, std::span<const float> b) {
 
 // Each result rounds the parameters at most twice: 4 units of |p|. The combined gradients differ by
 // some roundings of their largest term, which hardly matters to a step that is linear in them. But
-// Adam's first step is a sign: it turns where the tasks' gradients cancel to within those roundings,
-// in a like share of the elements, each of which is then off by two steps.
+// Adam's first step is a sign: it turns where the tasks' gradients cancel to within those
+// roundings, in a like share of the elements, each of which is then off by two steps.
 double allowed_distance(std::span<const float> before, std::span<const float> after) {
   const double norm = distance(before, std::vector<float>(before.size()));
   return 4 * rounding_unit * norm +
@@ -41,7 +41,8 @@ double allowed_distance(std::span<const float> before, std::span<const float> af
 }
 
 Probe::Probe(Backend<float>& backend, const gs::Optimizer& optimizer) : backend_(backend) {
-  const auto& [rule, aggregator] = std::tie(optimizer.options().rule, optimizer.options().aggregator);
+  const auto& [rule, aggregator] =
+      std::tie(optimizer.options().rule, optimizer.options().aggregator);
   if (Unfused::written_for(rule, aggregator)) {
     unfused_.emplace(backend, optimizer.layout(), rule, aggregator);
   }
@@ -77,7 +78,8 @@ double Probe::microseconds(Step step) {
   const auto begin = std::chrono::steady_clock::now();
   step();
   backend_.wait();
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin)
+      .count();
 }
 
 std::vector<float> Probe::on_host(std::span<const float> values) {

@@ -16,14 +16,15 @@ namespace two_digits {
 /// Relative error of one fp32 rounding.
 inline constexpr double rounding_unit = 0x1p-24;
 
-/// By how many roundings two fp32 computations of the combined gradient may differ: mostly those of the
-/// dot product, which adds 1024 floats in at least 16 lanes, and a few of the element itself.
+/// By how many roundings two fp32 computations of the combined gradient may differ: mostly those of
+/// the dot product, which adds 1024 floats in at least 16 lanes, and a few of the element itself.
 inline constexpr double gradient_roundings = 64;
 
 /// The norm of a - b.
 double distance(std::span<const float> a, std::span<const float> b);
 
-/// How far two fp32 results of one step may be apart, that took the parameters from `before` to `after`.
+/// How far two fp32 results of one step may be apart, that took the parameters from `before` to
+/// `after`.
 double allowed_distance(std::span<const float> before, std::span<const float> after);
 
 /// What was measured.
@@ -39,8 +40,8 @@ class Probe {
  public:
   Probe(Backend<float>& backend, const gramstep::Optimizer& optimizer);
 
-  /// Takes step `t`, 1 for the first. Throws std::runtime_error where the two ways differ by more than
-  /// rounding explains.
+  /// Takes step `t`, 1 for the first. Throws std::runtime_error where the two ways differ by more
+  /// than rounding explains.
   void step(gramstep::Optimizer& optimizer, std::span<float> params,
             const gramstep::Gradients& gradients, std::int64_t t);
 

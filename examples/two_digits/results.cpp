@@ -28,6 +28,11 @@ ordered_json by_task(const auto& values) {
   return result;
 }
 
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file(path);
+  if (!(file << text << '\n')) throw std::runtime_error(path.string() + ": cannot be written");
+}
+
 /// The spread over runs of what `value` takes from each.
 template <class Value>
 Spread spread_over(std::span<const RunResult> runs, Value value) {
@@ -85,6 +90,7 @@ void to_json(ordered_json& json, const Options& options) {
           {"epochs", options.epochs},
           {"batch", options.batch},
           {"train_pairs", options.train_pairs},
+          {"held_out_pairs", options.held_out_pairs},
           {"label_noise", options.label_noise},
           {"scale", options.scale},
           {"evaluate", options.evaluate}};
@@ -109,8 +115,7 @@ std::vector<MethodResult> summarise(std::span<const RunResult> runs) {
     const auto same = [&](const RunResult& result) {
       return result.run.rule == first.rule && result.run.aggregator == first.aggregator;
     };
-    const auto size = static_cast<std::size_t>(
-        std::ranges::find_if_not(runs, same) - runs.begin());
+    const auto size = static_cast<std::size_t>(std::ranges::find_if_not(runs, same) - runs.begin());
     methods.push_back(summarise_method(runs.first(size)));
     runs = runs.subspan(size);
   }
@@ -118,22 +123,23 @@ std::vector<MethodResult> summarise(std::span<const RunResult> runs) {
 }
 
 void write_summary(const std::filesystem::path& path, const Options& options,
-                   const gs::Device& device, std::span<const RunResult> runs,
-                   std::span<const MethodResult> methods) {
+                   const gs::Device& device, std::span<const RunResult> runs) {
   const bool on_cpu = device.kind == gs::Device::Kind::cpu;
-  const ordered_json summary{
-      {"options", options},
-      {"machine",
-       {{"device", on_cpu ? "cpu" : "cuda"},
-        {"threads", device.threads},
-        {"isa", std::string(gs::cpu_isa())}}},
-      {"parameters", model_layout().parameters()},
-      {"methods", methods},
-      {"runs", runs}};
-  std::ofstream file(path);
-  if (!(file << summary.dump(2) << '\n')) {
-    throw std::runtime_error(path.string() + ": cannot be written");
-  }
+  const ordered_json summary{{"options", options},
+                             {"machine",
+                              {{"device", on_cpu ? "cpu" : "cuda"},
+                               {"threads", device.threads},
+                               {"isa", std::string(gs::cpu_isa())}}},
+                             {"parameters", model_layout().parameters()},
+                             {"methods", summarise(runs)},
+                             {"runs", runs}};
+  write_text(path, summary.dump(2));
+}
+
+void write_samples(const std::filesystem::path& path, const Pairs& samples) {
+  const ordered_json json{
+      {"side", canvas_side}, {"images", samples.images}, {"labels", by_task(samples.labels)}};
+  write_text(path, json.dump());
 }
 
 }  // namespace two_digits

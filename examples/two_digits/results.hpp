@@ -26,7 +26,7 @@ struct MethodResult {
   std::string aggregator;
   std::array<Spread, tasks> accuracy{};
   Spread conflict_rate{};
-  double fused_us = 0;               ///< mean over seeds of the median step time
+  double fused_us = 0;  ///< mean over seeds of the median step time
   std::optional<double> unfused_us{};
 };
 
@@ -37,9 +37,11 @@ std::vector<MethodResult> summarise(std::span<const RunResult> runs);
 
 void print_table(std::ostream& out, std::span<const MethodResult> methods);
 
-/// Writes options, the machine, all runs and their summary as JSON.
+/// Writes options, machine, all runs and their summary as JSON.
 void write_summary(const std::filesystem::path& path, const Options& options,
-                   const gramstep::Device& device, std::span<const RunResult> runs,
-                   std::span<const MethodResult> methods);
+                   const gramstep::Device& device, std::span<const RunResult> runs);
+
+/// Writes images and labels as JSON, for the report to show.
+void write_samples(const std::filesystem::path& path, const Pairs& samples);
 
 }  // namespace two_digits

@@ -71,8 +71,7 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
     result.losses = {};
     for_each_batch(data.train, order, options.batch, [&](const Pairs& batch) {
       model.forward(params.data(), batch.images);
-      const auto losses =
-          model.backward(params.data(), batch.labels, options.scales, gradients);
+      const auto losses = model.backward(params.data(), batch.labels, options.scales, gradients);
       probe.step(optimizer, params.span(), gradients.for_step(), report.steps + 1);
 
       report = optimizer.report();

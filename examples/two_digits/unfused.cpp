@@ -119,14 +119,15 @@ void Unfused::update(const gs::AdamW& rule, std::int64_t t) {
 template <class AdamOptions>
 void Unfused::update_moments(const AdamOptions& rule, std::int64_t t) {
   const auto m = state("exp_avg"), v = state("exp_avg_sq");
-  passes_->moments(static_cast<float>(rule.beta1), static_cast<float>(rule.beta2),
-                   gradient_.span(), m, v);
+  passes_->moments(static_cast<float>(rule.beta1), static_cast<float>(rule.beta2), gradient_.span(),
+                   m, v);
   const double c1 = 1 - std::pow(rule.beta1, t), c2 = 1 - std::pow(rule.beta2, t);
   passes_->adam(static_cast<float>(rule.lr / c1), static_cast<float>(std::sqrt(c2)),
                 static_cast<float>(rule.epsilon), m, v, params());
 }
 
-/// Calls function(at, decay) for each segment that decays; at(buffer) is the segment in that buffer.
+/// Calls function(at, decay) for each segment that decays; at(buffer) is the segment in that
+/// buffer.
 template <class Function>
 void Unfused::for_decaying_segments(double weight_decay, Function function) {
   for (int i = 0; i < layout_.segments(); ++i) {

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
-#include <map>
 
 #include <gramstep/gramstep.hpp>
 
@@ -14,8 +14,8 @@
 namespace two_digits {
 
 /// A second optimizer, to time and to compare: it projects copies of the gradients with K^2 dot
-/// products, sums them, and updates by one pass for each term of the rule. It has parameters and state
-/// of its own.
+/// products, sums them, and updates by one pass for each term of the rule. It has parameters and
+/// state of its own.
 class Unfused {
  public:
   /// Whether the step was written by hand for these options.

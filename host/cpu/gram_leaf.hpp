@@ -17,29 +17,40 @@ namespace {
 
 constexpr int tile_side = GRAMSTEP_GRAM_TILE;
 
-/// K rows of one block of columns, and what to fetch for the next while it is worked on.
+/// K rows of one block of columns.
 struct Block {
   const float* rows[max_tasks];
   int tasks;
   int columns;  // a multiple of gram_lanes
-  bool prefetch;
 };
 
+/// Where a tile stands among the tiles of its block: every tile fetches its share of the next block.
+struct Turn {
+  int tile, tiles;
+};
+
+/// Most rows that a tile fetches: 4 of K = 4, which is one tile; 3 of K = 8, two of K = 16.
+constexpr int rows_fetched = 4;
+
 /// The products of rows i.. (I of them) with rows j.. (J of them); on the diagonal, where the rows are
-/// the same, only pairs i <= j. Fetches the next block of rows first, first + stride, ...
+/// the same, only pairs i <= j.
 template <int I, int J, bool Diagonal>
-void multiply_tile(const Block& block, int i, int j, int first, int stride, double* lanes) {
+void multiply_tile(const Block& block, int i, int j, Turn turn, double* lanes) {
+  const float *left_rows[I], *right_rows[J], *next_rows[rows_fetched];
+  for (int a = 0; a < I; ++a) left_rows[a] = block.rows[i + a];
+  for (int b = 0; b < J; ++b) right_rows[b] = block.rows[j + b];
+  // Rows tile, tile + tiles, ... of the next block; the first again where there are fewer.
+  for (int r = 0; r < rows_fetched; ++r) {
+    const int row = turn.tile + r * turn.tiles;
+    next_rows[r] = block.rows[row < block.tasks ? row : turn.tile % block.tasks] + gram_block;
+  }
   for (int part = 0; part < gram_lanes; part += vector_lanes) {
     Vector sums[I][J] = {};
     for (int c = part; c < block.columns; c += gram_lanes) {
-      if (part == 0 && block.prefetch) {
-        for (int k = first; k < block.tasks; k += stride) {
-          __builtin_prefetch(block.rows[k] + gram_block + c);
-        }
-      }
+      for (const float* row : next_rows) fetch(row + c);
       Vector left[I], right[J];
-      for (int a = 0; a < I; ++a) left[a] = load_vector(block.rows[i + a] + c);
-      for (int b = 0; b < J; ++b) right[b] = Diagonal ? left[b] : load_vector(block.rows[j + b] + c);
+      for (int a = 0; a < I; ++a) left[a] = load_vector(left_rows[a] + c);
+      for (int b = 0; b < J; ++b) right[b] = Diagonal ? left[b] : load_vector(right_rows[b] + c);
       for (int a = 0; a < I; ++a) {
         for (int b = Diagonal ? a : 0; b < J; ++b) sums[a][b] += left[a] * right[b];
       }
@@ -54,7 +65,7 @@ void multiply_tile(const Block& block, int i, int j, int first, int stride, doub
   }
 }
 
-using MultiplyTile = void (*)(const Block&, int, int, int, int, double*);
+using MultiplyTile = void (*)(const Block&, int, int, Turn, double*);
 
 /// Tiles by height and width less one; `Diagonal` tiles are square.
 template <bool Diagonal, std::size_t... Index>
@@ -78,7 +89,7 @@ void multiply_block(const Block& block, double* lanes) {
       const int width = block.tasks - j < tile_side ? block.tasks - j : tile_side;
       const int which = (height - 1) * tile_side + (width - 1);
       (i == j ? diagonal_tiles : square_tiles)[static_cast<std::size_t>(which)](
-          block, i, j, tile++, tiles, lanes);
+          block, i, j, Turn{tile++, tiles}, lanes);
     }
   }
 }
@@ -91,7 +102,6 @@ void multiply_remainder(Block block, int count, double* lanes) {
     block.rows[k] = staged[k];
   }
   block.columns = gram_lanes;
-  block.prefetch = false;
   multiply_block(block, lanes);
 }
 
@@ -99,7 +109,7 @@ void multiply_remainder(Block block, int count, double* lanes) {
 void multiply_chunk(const float* const* rows, int tasks, std::int64_t origin,
                     const kernels::Chunk& chunk, double* lanes) {
   const int even = chunk.count - chunk.count % gram_lanes;
-  Block block{{}, tasks, 0, true};
+  Block block{{}, tasks, 0};
   const auto point_at = [&](int column) {
     for (int k = 0; k < tasks; ++k) block.rows[k] = rows[k] + (chunk.begin - origin) + column;
   };

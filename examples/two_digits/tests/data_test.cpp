@@ -71,9 +71,9 @@ TEST(Digits, ReadsWhatIsWellFormed) {
 
 TEST(Digits, NamesFileLineAndFault) {
   const std::string good = line_of(64, "3", "1");
-  for (const std::string& bad : {line_of(63, "3", "1"), line_of(65, "3", "1"), line_of(64, "17", "1"),
-                                 line_of(64, "-1", "1"), line_of(64, "3", "10"),
-                                 line_of(64, "x", "1"), std::string("\n")}) {
+  for (const std::string& bad :
+       {line_of(63, "3", "1"), line_of(65, "3", "1"), line_of(64, "17", "1"),
+        line_of(64, "-1", "1"), line_of(64, "3", "10"), line_of(64, "x", "1"), std::string("\n")}) {
     EXPECT_NE(message_of(good + bad).find("digits.csv:2: expected 64 grey values"),
               std::string::npos)
         << message_of(good + bad);
@@ -143,8 +143,9 @@ TEST(Pairs, AreSelectedWhole) {
   ASSERT_EQ(selected.size(), 2);
   EXPECT_EQ(selected.labels[1][0], pairs.labels[1][17]);
   EXPECT_EQ(selected.sources[0][1], pairs.sources[0][3]);
-  EXPECT_TRUE(std::ranges::equal(std::span(selected.images).last(canvas_pixels),
-                                 std::span(pairs.images).subspan(3 * canvas_pixels, canvas_pixels)));
+  EXPECT_TRUE(
+      std::ranges::equal(std::span(selected.images).last(canvas_pixels),
+                         std::span(pairs.images).subspan(3 * canvas_pixels, canvas_pixels)));
 }
 
 TEST(LabelNoise, ReplacesTheShareAskedFor) {

@@ -21,8 +21,8 @@ namespace {
 constexpr std::int64_t batch = 16;
 constexpr std::array<double, tasks> scales{1.0, 3.0};
 
-/// Half the distance of the two losses. Small, so that no ReLU changes sides on the way; what is left
-/// of the quotient's error is rounding.
+/// Half the distance of the two losses. Small, so that no ReLU changes sides on the way; what is
+/// left of the quotient's error is rounding.
 constexpr double h = 1e-6;
 
 /// A loss of about log(10) passes through sums of this many terms in all, one rounding each.
@@ -72,8 +72,8 @@ struct ModelGradient : testing::Test {
   }
 
   void expect_slope(std::size_t task, const std::string& segment, std::vector<double> direction) {
-    const double norm = std::sqrt(
-        std::inner_product(direction.begin(), direction.end(), direction.begin(), 0.0));
+    const double norm =
+        std::sqrt(std::inner_product(direction.begin(), direction.end(), direction.begin(), 0.0));
     ASSERT_GT(norm, 0.0);
     for (double& d : direction) d /= norm;
     const auto gradient = gradients.view(task, segment).span();

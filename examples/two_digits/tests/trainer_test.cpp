@@ -56,7 +56,7 @@ TEST(Train, Learns) {
   EXPECT_EQ(outcome.result.skipped, 0);
   EXPECT_EQ(std::ranges::count(outcome.log, '\n'), 32);
   for (std::size_t task = 0; task < tasks; ++task) {
-    EXPECT_GT(outcome.result.accuracy[task], 0.5) << task_names[task];  // chance: 0.1
+    EXPECT_GT(outcome.result.accuracy[task], 0.5) << task_names[task];         // chance: 0.1
     EXPECT_LT(outcome.result.losses[task], std::log(10)) << task_names[task];  // that of chance
   }
   EXPECT_GT(outcome.result.times.fused_us, 0.0);

@@ -47,8 +47,8 @@ struct UnfusedStep : testing::TestWithParam<Method> {
   std::mt19937_64 random = random_engine(1, Purpose::pairs);
   double cancellation = 1;  // largest (|w_0 g_0| + |w_1 g_1|) / |d| of an element
 
-  /// Fills the rows so that they conflict and yet nothing cancels: an element of the second row is less
-  /// than half that of the first, against it two times in three. Signs stay from step to step.
+  /// Fills the rows so that they conflict and yet nothing cancels: an element of the second row is
+  /// less than half that of the first, against it two times in three. Signs stay from step to step.
   void fill_gradients() {
     std::uniform_real_distribution<float> large(0.75f, 1.25f), small(0.1f, 0.4f);
     for (int s = 0; s < layout.segments(); ++s) {
@@ -80,10 +80,9 @@ TEST_P(UnfusedStep, EqualsTheFusedStep) {
   const gs::Rule rule = rule_named(GetParam().rule);
   const gs::Aggregator aggregator = aggregator_named(GetParam().aggregator);
   ASSERT_TRUE(Unfused::written_for(rule, aggregator));
-  gs::Optimizer optimizer(layout, {.rule = rule,
-                                   .aggregator = aggregator,
-                                   .tasks = tasks,
-                                   .device = backend->device()});
+  gs::Optimizer optimizer(
+      layout,
+      {.rule = rule, .aggregator = aggregator, .tasks = tasks, .device = backend->device()});
   Unfused unfused(*backend, layout, rule, aggregator);
   unfused.copy_from(optimizer, params);
   const std::vector<float> before = params;
@@ -99,8 +98,8 @@ TEST_P(UnfusedStep, EqualsTheFusedStep) {
     for (std::size_t i = 0; i < path.size(); ++i) path[i] += std::abs(params[i] - last[i]);
   }
   // Every step rounds each result's parameters twice, and moves them by something that is no worse
-  // conditioned than the combined gradient: of one sign from step to step, Adam's two moments have each
-  // the relative error of the gradients in them.
+  // conditioned than the combined gradient: of one sign from step to step, Adam's two moments have
+  // each the relative error of the gradients in them.
   for (std::size_t i = 0; i < params.size(); ++i) {
     const double largest = std::abs(static_cast<double>(before[i])) + static_cast<double>(path[i]);
     const double tolerance =
@@ -113,10 +112,9 @@ TEST_P(UnfusedStep, EqualsTheFusedStep) {
 TEST_P(UnfusedStep, StaysWithinTheProbesTolerance) {
   const gs::Rule rule = rule_named(GetParam().rule);
   const gs::Aggregator aggregator = aggregator_named(GetParam().aggregator);
-  gs::Optimizer optimizer(layout, {.rule = rule,
-                                   .aggregator = aggregator,
-                                   .tasks = tasks,
-                                   .device = backend->device()});
+  gs::Optimizer optimizer(
+      layout,
+      {.rule = rule, .aggregator = aggregator, .tasks = tasks, .device = backend->device()});
   Unfused right(*backend, layout, rule, aggregator);
   Unfused wrong(*backend, layout, with_lr(rule, 1.02 * lr_of(rule)), aggregator);
   fill_gradients();

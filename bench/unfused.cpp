@@ -1,0 +1,116 @@
+#include "bench/unfused.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace gramstep::bench {
+namespace {
+
+constexpr float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 1e-2f;
+volatile float loss_scale = 1.0f;
+volatile float clip_norm = 1e30f;
+
+/// Calls body(i) for every element: one pass over memory.
+template <class Body>
+[[gnu::always_inline]] inline void pass(std::int64_t size, const Body& body) {
+#pragma omp parallel for simd schedule(static)
+  for (std::int64_t i = 0; i < size; ++i) body(i);
+}
+
+}  // namespace
+
+Unfused::Unfused(const Rows& rows)
+    : rows_(rows),
+      size_(rows.size()),
+      projected_(size_),
+      combined_(size_),
+      params_(size_),
+      m_(size_),
+      v_(size_),
+      squares_(static_cast<std::size_t>(rows.tasks())) {
+  fill_uniform(params_.span(), 0);
+  for (const Floats* array : {&projected_, &combined_, &m_, &v_}) fill_uniform(array->span(), 0, 0);
+}
+
+void Unfused::step() {
+  streams_ = 0;
+  unscale();
+  float* gradient = rows_.row(0);
+  if (rows_.tasks() > 1) {
+    combine();
+    gradient = combined_.data();
+  }
+  clip(gradient);
+  adamw(gradient);
+}
+
+void Unfused::unscale() {
+  for (int k = 0; k < rows_.tasks(); ++k) scale(1.0f / loss_scale, rows_.row(k));
+}
+
+void Unfused::combine() {
+  for (int k = 0; k < rows_.tasks(); ++k) {
+    squares_[static_cast<std::size_t>(k)] = dot(rows_.row(k), rows_.row(k));
+  }
+  for (int k = 0; k < rows_.tasks(); ++k) {
+    project(k);
+    k == 0 ? copy(projected_.data(), combined_.data())
+           : axpy(1.0f, projected_.data(), combined_.data());
+  }
+}
+
+void Unfused::project(int task) {
+  copy(rows_.row(task), projected_.data());
+  for (int other = 0; other < rows_.tasks(); ++other) {
+    if (other == task) continue;
+    const float product = dot(projected_.data(), rows_.row(other));
+    if (product >= 0) continue;
+    axpy(-product / squares_[static_cast<std::size_t>(other)], rows_.row(other), projected_.data());
+  }
+}
+
+void Unfused::clip(float* gradient) {
+  const float norm = std::sqrt(dot(gradient, gradient));
+  scale(std::min(1.0f, clip_norm / (norm + 1e-6f)), gradient);
+}
+
+void Unfused::adamw(const float* gradient) {
+  ++steps_;
+  const float* __restrict g = gradient;
+  float* __restrict p = params_.data();
+  float* __restrict m = m_.data();
+  float* __restrict v = v_.data();
+  const auto steps = static_cast<float>(steps_);
+  const float root_c2 = std::sqrt(1.0f - std::pow(beta2, steps));
+  const float size = lr / (1.0f - std::pow(beta1, steps));
+  scale(1.0f - lr * weight_decay, p);
+  pass(size_, [=](std::int64_t i) { m[i] = beta1 * m[i] + (1.0f - beta1) * g[i]; });
+  pass(size_, [=](std::int64_t i) { v[i] = beta2 * v[i] + (1.0f - beta2) * g[i] * g[i]; });
+  pass(size_, [=](std::int64_t i) { p[i] -= size * m[i] / (std::sqrt(v[i]) / root_c2 + epsilon); });
+  streams_ += 3 + 3 + 4;
+}
+
+void Unfused::scale(float factor, float* x) {
+  pass(size_, [=](std::int64_t i) { x[i] *= factor; });
+  streams_ += 2;
+}
+
+void Unfused::copy(const float* x, float* y) {
+  pass(size_, [=](std::int64_t i) { y[i] = x[i]; });
+  streams_ += 2;
+}
+
+void Unfused::axpy(float factor, const float* x, float* y) {
+  pass(size_, [=](std::int64_t i) { y[i] += factor * x[i]; });
+  streams_ += 3;
+}
+
+float Unfused::dot(const float* x, const float* y) {
+  float sum = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : sum)
+  for (std::int64_t i = 0; i < size_; ++i) sum += x[i] * y[i];
+  streams_ += x == y ? 1 : 2;
+  return sum;
+}
+
+}  // namespace gramstep::bench
