@@ -2,24 +2,23 @@
 #include <omp.h>
 
 #include <fstream>
-#include <string_view>
+#include <limits>
 
-#include "bench/cases.hpp"
+#include "bench/cpu_cases.hpp"
 
 namespace gramstep::bench {
 namespace {
 
-/// Bytes that can be had without pushing anything out; the most there is where nobody says.
+/// Bytes that can be had without pushing anything out, where the system says.
 std::int64_t available_bytes() {
   std::ifstream lines("/proc/meminfo");
-  for (std::string key; lines >> key;) {
-    std::int64_t kibibytes = 0;
-    if (key == "MemAvailable:" && lines >> kibibytes) return kibibytes * 1024;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("MemAvailable:")) return std::stoll(line.substr(13)) * 1024;
   }
   return std::numeric_limits<std::int64_t>::max();
 }
 
-/// The processor's name as Linux tells it.
+/// The processor's name, where the system says.
 std::string cpu_model() {
   std::ifstream lines("/proc/cpuinfo");
   for (std::string line; std::getline(lines, line);) {
@@ -30,34 +29,23 @@ std::string cpu_model() {
 
 }  // namespace
 
-void add_benchmark(const std::string& name, std::int64_t floats,
-                   const std::function<void(benchmark::State&)>& body) {
-  const auto run = [=](benchmark::State& state) {
-    const std::int64_t needed = floats * 4 + (std::int64_t{1} << 28), there = available_bytes();
+void add_cpu_benchmark(const std::string& name, std::int64_t floats,
+                       const std::function<void(benchmark::State&)>& body) {
+  constexpr std::int64_t reserve = std::int64_t{512} << 20;
+  add_benchmark(name, [=](benchmark::State& state) {
+    const std::int64_t needed = floats * 4 + reserve, there = available_bytes();
     if (needed <= there) return body(state);
     const std::string message = "left out: needs " + std::to_string(needed >> 20) + " MiB, got " +
                                 std::to_string(there >> 20) + " MiB";
     state.SkipWithError(message.c_str());
-  };
-  benchmark::RegisterBenchmark(name.c_str(), run)
-      ->UseManualTime()
-      ->Iterations(1)
-      ->Unit(benchmark::kMillisecond);
+  });
 }
 
 }  // namespace gramstep::bench
 
 int main(int argc, char** argv) {
   using namespace gramstep::bench;
-  Extent extent;
-  if (argc > 1 && std::string_view(argv[1]) == "--quick") {
-    extent.quick = true;
-    argv[1] = argv[0];
-    ++argv;
-    --argc;
-  }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  const Extent extent{.quick = initialize(argc, argv)};
   benchmark::AddCustomContext("cpu_model", cpu_model());
   benchmark::AddCustomContext("cpu_isa", std::string(gramstep::cpu_isa()));
   benchmark::AddCustomContext("threads", std::to_string(omp_get_max_threads()));

@@ -9,7 +9,7 @@
 namespace gramstep::bench {
 namespace {
 
-// At run time nobody knows that this is zero.
+/// Zero, but the compiler cannot know.
 volatile float nothing = 0.0f;
 
 template <int Arrays>
@@ -34,25 +34,26 @@ void read_arrays(std::span<const float* const> arrays, std::int64_t size) {
   std::uint32_t all = 0;
 #pragma omp parallel reduction(+ : all)
   {
-    // Of integers: a sum of floats waits four cycles for the sum before.
-    std::uint32_t sum = 0;
     const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    const std::int64_t first = size * thread / threads, last = size * (thread + 1) / threads;
+    // Integers: a float's sum waits four cycles for the sum before it.
+    std::uint32_t sum = 0;
     for (const float* array : arrays) {
-      for (std::int64_t i = size * thread / threads; i < size * (thread + 1) / threads; ++i) {
-        sum += std::bit_cast<std::uint32_t>(array[i]);
-      }
+      for (std::int64_t i = first; i < last; ++i) sum += std::bit_cast<std::uint32_t>(array[i]);
     }
     all += sum;
   }
   benchmark::DoNotOptimize(all);
 }
 
-void stream_in_place(std::span<float* const> arrays, const float* gradient, std::int64_t size) {
+void stream_in_place(std::span<float* const> arrays, std::span<const float* const> gradients,
+                     std::int64_t size) {
+  if (gradients.size() > 1) read_arrays(gradients.first(gradients.size() - 1), size);
   switch (arrays.size()) {
-    case 1: return stream<1>(arrays.data(), gradient, size);
-    case 2: return stream<2>(arrays.data(), gradient, size);
-    case 3: return stream<3>(arrays.data(), gradient, size);
-    case 4: return stream<4>(arrays.data(), gradient, size);
+    case 1: return stream<1>(arrays.data(), gradients.back(), size);
+    case 2: return stream<2>(arrays.data(), gradients.back(), size);
+    case 3: return stream<3>(arrays.data(), gradients.back(), size);
+    case 4: return stream<4>(arrays.data(), gradients.back(), size);
     default: throw std::invalid_argument("stream_in_place: expected one to four arrays");
   }
 }

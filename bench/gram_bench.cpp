@@ -1,5 +1,8 @@
 // The gram stage, against reading the rows once and against OpenBLAS.
-#include "bench/cases.hpp"
+#include <chrono>
+#include <thread>
+
+#include "bench/cpu_cases.hpp"
 #include "bench/floors.hpp"
 
 #if defined(GRAMSTEP_BENCH_OPENBLAS)
@@ -9,47 +12,61 @@
 namespace gramstep::bench {
 namespace {
 
-constexpr std::int64_t most_for_ssyrk = std::int64_t{1} << 24;
+/// Until the threads of one library, which spin for a while when their work is done, have gone to
+/// sleep; then wakes OpenMP's.
+void let_threads_rest() {
+  std::this_thread::sleep_for(std::chrono::milliseconds(40));
+#pragma omp parallel
+  benchmark::ClobberMemory();
+}
 
-void add_ssyrk([[maybe_unused]] std::vector<Contender>& contenders,
-               [[maybe_unused]] const Rows& rows, [[maybe_unused]] std::int64_t bytes) {
 #if defined(GRAMSTEP_BENCH_OPENBLAS)
-  contenders.push_back({"ssyrk", always(bytes), [&rows, gram = std::vector<float>(4096)]() mutable {
-    const int tasks = rows.tasks();
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasNoTrans, tasks, static_cast<int>(rows.size()), 1.0f,
-                rows.row(0), static_cast<int>(rows.stride()), 0.0f, gram.data(), tasks);
-  }});
+constexpr std::int64_t most_for_ssyrk = std::int64_t{1} << 24;  // beyond, only more of the same
+
+void add_ssyrk(std::vector<Contender>& contenders, const Rows& rows) {
+  if (rows.size() > most_for_ssyrk) return;
+  const auto ssyrk = [&rows, gram = std::vector<float>(max_tasks * max_tasks)]() mutable {
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasNoTrans, rows.tasks(),
+                static_cast<int>(rows.size()), 1.0f, rows.row(0), static_cast<int>(rows.stride()),
+                0.0f, gram.data(), max_tasks);
+  };
+  contenders.push_back({"ssyrk", ssyrk, contenders.front().bytes});
+  for (Contender& each : contenders) each.prepare = let_threads_rest;
+}
 #endif
-}
 
-void measure(benchmark::State& state, const Case& which, std::int64_t skew, const Budget& budget) {
-  const Rows rows(which.tasks, make_layout(which.size, which.segments).size(), skew);
-  Stages stages(which, rows);
-  const std::int64_t bytes = 4 * which.tasks * which.size;
+void measure(benchmark::State& state, const Case& which, std::int64_t padding,
+             const Budget& budget) {
+  const Layout layout = which.layout();
+  const Rows rows(which.tasks, layout.size(), padding);
+  const Floats params(layout.size());
+  Stages stages(which, cpu(), params.data(), rows.pointers().data());
+  const auto bytes = always(4 * which.tasks * which.size);
   std::vector<Contender> contenders{
-      {"gram", always(bytes), [&] { stages.gram(); }},
-      {"floor", always(bytes), [&] { read_arrays(rows.span(), which.size); }}};
-  if (which.segments == 1 && which.size <= most_for_ssyrk) add_ssyrk(contenders, rows, bytes);
-  compare(state, contenders, contenders.size() > 2 ? time_on_cpu_rested : time_on_cpu, budget);
+      {"gram", [&] { stages.gram(); }, bytes},
+      {"floor", [&] { read_arrays(rows.pointers(), which.size); }, bytes}};
+#if defined(GRAMSTEP_BENCH_OPENBLAS)
+  if (which.segments == 1) add_ssyrk(contenders, rows);
+#endif
+  compare(state, contenders, time_on_cpu, budget);
 }
 
-void add(const Extent& extent, const Case& which, std::int64_t skew = Rows::row_skew) {
-  const std::string name = which.name("gram") + (skew == 0 ? "/stride:power-of-two" : "");
-  add_benchmark(name, which.size * (which.tasks + 1),
-                [=](benchmark::State& state) { measure(state, which, skew, extent.budget()); });
+void add(const Extent& extent, Case which, std::int64_t padding = Rows::padding) {
+  which.rule = "SGD";  // whose state takes no memory
+  add_cpu_benchmark(which.name("gram") + (padding == 0 ? "/unpadded" : ""),
+                    which.size * (which.tasks + 1), [=](benchmark::State& state) {
+                      measure(state, which, padding, extent.budget());
+                    });
 }
 
 }  // namespace
 
 void register_gram(const Extent& extent) {
-  // SGD: the rule without state.
   for (const int tasks : extent.tasks()) {
-    for (const std::int64_t size : extent.sizes()) add(extent, {"SGD", tasks, size});
+    for (const std::int64_t size : extent.sizes()) add(extent, {.tasks = tasks, .size = size});
   }
-  for (const int segments : {256, 4096}) {
-    add(extent, {"SGD", 8, segments == 256 ? extent.large() : 1024 * segments, segments});
-  }
-  for (const int tasks : {8, 32}) add(extent, {"SGD", tasks, extent.large()}, 0);
+  for (const Case& which : extent.segmented(8)) add(extent, which);
+  for (const int tasks : {8, 32}) add(extent, {.tasks = tasks, .size = extent.large()}, 0);
 }
 
 }  // namespace gramstep::bench

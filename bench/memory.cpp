@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <new>
-#include <utility>
 
 namespace gramstep::bench {
 
@@ -19,28 +18,25 @@ Floats::Floats(std::int64_t count) : count_(count) {
 
 Floats::~Floats() { std::free(data_); }
 
-Floats::Floats(Floats&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), count_(other.count_) {}
-
 void fill_uniform(std::span<float> to, std::uint32_t seed, float scale) {
   const auto count = static_cast<std::int64_t>(to.size());
-#pragma omp parallel for
+#pragma omp parallel for schedule(static)
   for (std::int64_t i = 0; i < count; ++i) {
-    // A bijection of 32-bit integers that mixes well: constants of Wellons' "lowbias32".
+    // Wellons' "lowbias32": a bijection of 32-bit integers whose bits look random.
     std::uint32_t bits = static_cast<std::uint32_t>(i) ^ (seed * 0x9E3779B9u);
     bits = (bits ^ (bits >> 16)) * 0x7FEB352Du;
     bits = (bits ^ (bits >> 15)) * 0x846CA68Bu;
     bits ^= bits >> 16;
-    const auto value = static_cast<float>(static_cast<std::int32_t>(bits));
-    to[static_cast<std::size_t>(i)] = value * (scale / 2147483648.0f);
+    const auto integer = static_cast<float>(static_cast<std::int32_t>(bits));
+    to[static_cast<std::size_t>(i)] = integer * (scale / 2147483648.0f);
   }
 }
 
-Rows::Rows(int tasks, std::int64_t size, std::int64_t skew)
-    : size_(size), stride_(size + skew), all_(tasks * stride_) {
+Rows::Rows(int tasks, std::int64_t size, std::int64_t padded_by)
+    : size_(size), stride_(size + padded_by), all_(tasks * stride_) {
   for (int k = 0; k < tasks; ++k) {
     pointers_.push_back(row(k));
-    fill_uniform({row(k), static_cast<std::size_t>(stride_)}, static_cast<std::uint32_t>(k) + 1);
+    fill_uniform(row_span(k), static_cast<std::uint32_t>(k) + 1);
   }
 }
 

@@ -13,8 +13,8 @@ class Floats {
  public:
   explicit Floats(std::int64_t count);
   ~Floats();
-  Floats(Floats&& other) noexcept;
-  Floats& operator=(Floats&&) = delete;
+  Floats(const Floats&) = delete;
+  Floats& operator=(const Floats&) = delete;
 
   float* data() const { return data_; }
   std::span<float> span() const { return {data_, static_cast<std::size_t>(count_)}; }
@@ -27,22 +27,26 @@ class Floats {
 /// Fills with numbers uniform in [-scale, scale), by `seed` and index.
 void fill_uniform(std::span<float> to, std::uint32_t seed, float scale = 1.0f);
 
-/// K gradient rows of one task each. Rows are `row_skew` longer than they need be: a row stride that
-/// is a power of two maps all rows to the same sets of the caches.
+/// K gradient rows in one matrix. Each row is a little longer than it need be: a stride that is a
+/// power of two maps all rows to the same sets of the caches.
 class Rows {
  public:
-  static constexpr std::int64_t row_skew = 272;  // 17 cache lines
+  static constexpr std::int64_t padding = 272;  // 17 cache lines
 
-  Rows(int tasks, std::int64_t size, std::int64_t skew = row_skew);
+  Rows(int tasks, std::int64_t size, std::int64_t padded_by = padding);
 
-  const float* const* pointers() const { return pointers_.data(); }
-  std::span<const float* const> span() const { return pointers_; }
-  float* row(int task) const { return all_.data() + task * stride_; }
-  std::int64_t stride() const { return stride_; }
-  std::int64_t size() const { return size_; }
   int tasks() const { return static_cast<int>(pointers_.size()); }
+  std::int64_t size() const { return size_; }
+  std::int64_t stride() const { return stride_; }
+  float* row(int task) const { return all_.data() + task * stride_; }
+  std::span<float> row_span(int task) const { return all_.span().subspan(offset(task), extent()); }
+  /// [K]
+  std::span<const float* const> pointers() const { return pointers_; }
 
  private:
+  std::size_t offset(int task) const { return static_cast<std::size_t>(task * stride_); }
+  std::size_t extent() const { return static_cast<std::size_t>(size_); }
+
   std::int64_t size_;
   std::int64_t stride_;
   Floats all_;

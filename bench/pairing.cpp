@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
+#include <cstdlib>
+#include <string_view>
 
 namespace gramstep::bench {
 namespace {
@@ -19,30 +20,33 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-/// Times by contender, then by round.
+/// The median over rounds of times a by times b.
+double median_ratio(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> ratios;
+  for (std::size_t round = 0; round < a.size(); ++round) ratios.push_back(a[round] / b[round]);
+  return median(std::move(ratios));
+}
+
+/// Seconds by contender, then by round.
 using Times = std::vector<std::vector<double>>;
 
 Times time_rounds(const std::vector<Contender>& contenders, const Timer& timer,
                   const Budget& budget) {
-  for (const Contender& contender : contenders) contender.run();
+  const auto time = [&](const Contender& contender) {
+    contender.prepare();
+    return timer(contender.run);
+  };
+  for (const Contender& contender : contenders) time(contender);
   Times times(contenders.size());
   const Clock::time_point begin = Clock::now();
   for (int round = 0; round < budget.most; ++round) {
     if (round >= budget.least && seconds_since(begin) > budget.seconds) break;
     for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
       const std::size_t who = round % 2 == 0 ? turn : contenders.size() - 1 - turn;
-      contenders[who].prepare();
-      times[who].push_back(timer(contenders[who].run));
+      times[who].push_back(time(contenders[who]));
     }
   }
   return times;
-}
-
-/// The median over rounds of times a by times b.
-double median_ratio(const std::vector<double>& a, const std::vector<double>& b) {
-  std::vector<double> ratios;
-  for (std::size_t round = 0; round < a.size(); ++round) ratios.push_back(a[round] / b[round]);
-  return median(std::move(ratios));
 }
 
 }  // namespace
@@ -51,14 +55,6 @@ double time_on_cpu(const std::function<void()>& run) {
   const Clock::time_point begin = Clock::now();
   run();
   return seconds_since(begin);
-}
-
-double time_on_cpu_rested(const std::function<void()>& run) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(40));
-  // Wakes this run time's own threads.
-#pragma omp parallel
-  benchmark::ClobberMemory();
-  return time_on_cpu(run);
 }
 
 void compare(benchmark::State& state, const std::vector<Contender>& contenders,
@@ -76,12 +72,30 @@ void compare(benchmark::State& state, const std::vector<Contender>& contenders,
       state.counters[prefix + "GB/s"] = bytes / seconds * 1e-9;
       if (who > 0) state.counters[prefix + "times"] = median_ratio(times[who], times[0]);
       if (floor != contenders.end()) {
-        state.counters[prefix + "ratio"] =
-            median_ratio(times[static_cast<std::size_t>(floor - contenders.begin())], times[who]);
+        const auto at = static_cast<std::size_t>(floor - contenders.begin());
+        state.counters[prefix + "ratio"] = median_ratio(times[at], times[who]);
       }
     }
     state.counters["rounds"] = static_cast<double>(times[0].size());
   }
+}
+
+void add_benchmark(const std::string& name, const std::function<void(benchmark::State&)>& body) {
+  benchmark::RegisterBenchmark(name.c_str(), body)
+      ->UseManualTime()
+      ->Iterations(1)
+      ->Unit(benchmark::kMillisecond);
+}
+
+bool initialize(int argc, char** argv) {
+  std::vector<char*> arguments(argv, argv + argc);
+  const auto is_quick = [](const char* each) { return std::string_view(each) == "--quick"; };
+  const bool quick = std::erase_if(arguments, is_quick) > 0;
+  int count = static_cast<int>(arguments.size());
+  arguments.push_back(nullptr);
+  benchmark::Initialize(&count, arguments.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) std::exit(2);
+  return quick;
 }
 
 }  // namespace gramstep::bench

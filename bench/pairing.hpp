@@ -13,8 +13,8 @@ namespace gramstep::bench {
 /// Something whose run is timed.
 struct Contender {
   std::string name;
-  std::function<std::int64_t()> bytes;  // that one run moves; asked for after the runs
   std::function<void()> run;
+  std::function<std::int64_t()> bytes;    // that one run moves; asked for after the last
   std::function<void()> prepare = [] {};  // before every run, not timed
 };
 
@@ -26,26 +26,29 @@ inline std::function<std::int64_t()> always(std::int64_t bytes) {
 /// Runs a function and returns how many seconds it took.
 using Timer = std::function<double(const std::function<void()>&)>;
 
-/// The CPU's clock.
+/// By the CPU's clock.
 double time_on_cpu(const std::function<void()>& run);
 
-/// The CPU's clock after a pause in which the threads of another run time, which spin for a while when
-/// their work is done, go to sleep.
-double time_on_cpu_rested(const std::function<void()>& run);
-
-/// How long contenders are timed.
+/// How long contenders are timed: `most` rounds or `seconds`, but at least `least` rounds.
 struct Budget {
-  double seconds = 1.0;  // for all rounds of one benchmark
-  int least = 7;         // rounds, however long they take
-  int most = 1001;
+  double seconds;
+  int least;
+  int most;
 };
 
 /// Times all contenders round by round, in both orders in turn. The first is the subject, whose median
-/// time is the benchmark's. Counters, each a median over rounds, of the others with "<name>." before:
+/// time is the benchmark's. Counters, medians over rounds, those of the others with "<name>." before:
 ///   seconds, bytes, GB/s
 ///   ratio   the time of the contender named "floor" by its own
 ///   times   its own time by the subject's
 void compare(benchmark::State& state, const std::vector<Contender>& contenders,
              const Timer& timer, const Budget& budget);
+
+/// Registers a benchmark; `body` calls compare() once.
+void add_benchmark(const std::string& name, const std::function<void(benchmark::State&)>& body);
+
+/// Takes "--quick" out of a program's arguments, hands the rest to Google Benchmark, and says whether
+/// it was there. Ends the program where an argument is unknown.
+bool initialize(int argc, char** argv);
 
 }  // namespace gramstep::bench

@@ -14,9 +14,9 @@ from bounded import FLUSH, UNIT, Bounded, bounded, given, rounded
 from problems import Problem
 
 # Roundings to fp32 in a sum of products, before it is widened to double, and two to spare for what
-# is of second order and for double. The CPU multiplies and adds 64 products a lane; CUDA's longest
+# is of second order and for double. The CPU multiplies and adds 32 products a lane; CUDA's longest
 # sums, those of many rows, take 512 products by fma.
-GRAM_ROUNDINGS = {"cpu": 64 + 2, "cuda": 512 + 2}
+GRAM_ROUNDINGS = {"cpu": 32 + 2, "cuda": 512 + 2}
 
 Order = Callable[
     [int, int, int], Sequence[int]
@@ -61,6 +61,11 @@ def fresh_order(seed: int) -> Order:
     return order
 
 
+def orders_of(order: Order, step: int, tasks: int) -> list[Sequence[int]]:
+    """In which order every task meets the others in that step, 1 for the first."""
+    return [order(step, task, tasks) for task in range(tasks)]
+
+
 def pcgrad(gram: Bounded, orders: Sequence[Sequence[int]]) -> Bounded:
     """PCGrad's weights. max(0, -s) is no further off than s is, so no branch is a cliff."""
     tasks = len(orders)
@@ -89,8 +94,7 @@ def pcgrad_weights(order: Order) -> Callable[[int, Bounded], Bounded]:
     """PCGrad as a function of the step, 1 for the first, and the Gram matrix."""
 
     def weights(step: int, gram: Bounded) -> Bounded:
-        tasks = gram.value.shape[0]
-        return pcgrad(gram, [order(step, task, tasks) for task in range(tasks)])
+        return pcgrad(gram, orders_of(order, step, gram.value.shape[0]))
 
     return weights
 

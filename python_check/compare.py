@@ -24,6 +24,9 @@ FEW_ULPS = 4.0
 # What float64 rounds is 2^-29 of what fp32 rounds; with room for another order of operations.
 FLOAT64_SHARE = 2.0**-20
 
+# Relative error of a handful of operations in double.
+DOUBLE = 16 * np.finfo(np.float64).eps
+
 
 def assert_near(
     problem: Problem, got: Trajectory, expected: Trajectory, allowed: Trajectory
@@ -42,6 +45,11 @@ def assert_near(
             f"got {values[step, element]!r}, expected {expected[name][step, element]!r} "
             f"within {allowed[name][step, element]:.3e}; {wrong.sum()} values in all"
         )
+
+
+def assert_within(got: np.ndarray, expected: np.ndarray, error: np.ndarray) -> None:
+    """|got - expected| <= error, of arrays small enough to be printed."""
+    np.testing.assert_array_equal(np.abs(got - expected) <= error, True, f"{got} for {expected}")
 
 
 def name_of(problem: Problem, element: int) -> str:

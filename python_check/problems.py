@@ -104,6 +104,13 @@ class Problem:
         """Which elements of the flat buffer are no padding."""
         return self.elements(np.ones(len(self.tensors), dtype=bool), False)
 
+    def poison_what_is_missing(self) -> None:
+        """Makes NaN of the gradients of tensors that have none in a step: nobody may look there."""
+        for step in range(self.steps):
+            missing = self.elements(~self.active[step], False)
+            self.rows[step, :, missing[: self.shared_size]] = np.nan
+            self.heads[step, missing[self.shared_size :]] = np.nan
+
 
 def make_layout(tensors: tuple[Tensor, ...], groups: dict[str, Group]) -> gramstep_c.Layout:
     """The layout of these tensors."""
@@ -156,8 +163,10 @@ def steady_problem() -> Problem:
 
 
 def eventful_problem() -> Problem:
-    """Several groups; tensors without gradient now and then, for long at first, or always; and a
-    learning rate that changes, is zero for a while, and then next to nothing."""
+    """Several groups; tensors that miss gradients now and then, for long at first, or always.
+
+    And a learning rate that changes, is zero for a while, and then next to nothing.
+    """
     problem = make_problem(GROUPED_TENSORS, GROUPS, seed=1)
     names = [tensor.name for tensor in problem.tensors]
     random = np.random.default_rng(2)
@@ -168,7 +177,49 @@ def eventful_problem() -> Problem:
     problem.lr[30:50] = 0.1
     problem.lr[50:60] = 0.0
     problem.lr[60:70] = 1e-28
-    for step in range(problem.steps):
-        missing = problem.elements(~problem.active[step], False)
-        problem.rows[step, :, missing[: problem.shared_size]] = np.nan
+    problem.poison_what_is_missing()
+    return problem
+
+
+def random_rows(random: np.random.Generator, tasks: int, size: int) -> np.ndarray:
+    return random.standard_normal((tasks, size))
+
+
+def conflicting_rows(random: np.random.Generator, tasks: int, size: int) -> np.ndarray:
+    """Nearly the corners of a simplex: as much in conflict with each other as K rows can be."""
+    rows = random.standard_normal((tasks, size))
+    return rows - 0.99 * rows.mean(axis=0)
+
+
+def deficient_rows(random: np.random.Generator, tasks: int, size: int) -> np.ndarray:
+    """Rank 2 at most: two rows the same, two opposite, one zero, the others between them."""
+    rows = random.standard_normal((tasks, 2)) @ random.standard_normal((2, size))
+    rows[-1] = -rows[0]
+    if tasks > 2:
+        rows[1] = rows[0]
+    if tasks > 3:
+        rows[2] = 0.0
+    return rows
+
+
+def unbalanced_rows(random: np.random.Generator, tasks: int, size: int) -> np.ndarray:
+    """Norms spread over twelve orders of magnitude."""
+    return np.geomspace(1e-6, 1e6, tasks)[:, None] * random.standard_normal((tasks, size))
+
+
+ROWS = {
+    "random": random_rows,
+    "conflicting": conflicting_rows,
+    "deficient": deficient_rows,
+    "unbalanced": unbalanced_rows,
+}
+
+
+def task_problem(kind: str, tasks: int, steps: int = 3) -> Problem:
+    """A problem whose rows are of that kind in every step."""
+    problem = make_problem(tasks=tasks, steps=steps, seed=tasks)
+    random = np.random.default_rng(tasks)
+    real = problem.real()[: problem.shared_size]
+    for step in range(steps):
+        problem.rows[step][:, real] = ROWS[kind](random, tasks, int(real.sum()))
     return problem

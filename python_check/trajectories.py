@@ -10,24 +10,20 @@ import torch
 
 import gramstep_c
 from bounded import Bounded, given, where
+from gramstep_c import Report
 from problems import Problem
 from rules import Rule, StepNumbers, bounded_step
 
-# By name, "param" among the state: [steps, size of the flat buffer].
+# Copies of the flat buffers of parameters ("param") and state, by torch.optim's name.
+States = dict[str, np.ndarray]
+
+# The same after each step: [steps, size of the flat buffer].
 Trajectory = dict[str, np.ndarray]
 
 
-class Recorder:
-    """Collects a flat buffer a name, step by step."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, list[np.ndarray]] = {}
-
-    def keep(self, name: str, values: np.ndarray) -> None:
-        self.kept.setdefault(name, []).append(np.array(values))
-
-    def trajectory(self) -> Trajectory:
-        return {name: np.stack(values) for name, values in self.kept.items()}
+def trajectory_of(steps: Sequence[States]) -> Trajectory:
+    """What was held after each step, by name."""
+    return {name: np.stack([states[name] for states in steps]) for name in steps[0]}
 
 
 def to_host(tensor: torch.Tensor) -> np.ndarray:
@@ -42,10 +38,15 @@ def c_device(device: str) -> gramstep_c.Device:
 class GramstepRun:
     """An optimizer on a problem, with memory of its own for parameters and gradients."""
 
-    def __init__(self, problem: Problem, rule: Rule, device: str, **options: Any) -> None:
+    def __init__(
+        self, problem: Problem, rule: Rule, device: str, shift: int = 0, **options: Any
+    ) -> None:
+        """shift: by how many elements memory begins beyond an address that the allocator gave."""
         self.problem = problem
         self.device = device
+        self.shift = shift
         self.lr = rule["lr"]
+        self.active = np.ones(len(problem.tensors), dtype=bool)
         options = {
             "tasks": problem.tasks,
             "device": c_device(device),
@@ -56,14 +57,18 @@ class GramstepRun:
         self.params = self.put(problem.params)
 
     def put(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.array(values, dtype=np.float32)).to(self.device)
+        """A copy in the optimizer's kind of memory."""
+        memory = torch.empty(self.shift + values.size, dtype=torch.float32, device=self.device)
+        memory[self.shift :] = torch.tensor(values)
+        return memory[self.shift :]
 
     def step(self, step: int, gradient_scale: float = 1.0) -> None:
         """Takes one step of the problem, its gradients multiplied by gradient_scale."""
         problem = self.problem
         self.optimizer.set_lr(float(problem.lr[step] * self.lr))
-        for tensor, active in zip(problem.tensors, problem.active[step], strict=True):
-            self.optimizer.set_active(tensor.name, bool(active))
+        for index in np.flatnonzero(self.active != problem.active[step]):
+            self.active[index] = not self.active[index]
+            self.optimizer.set_active(problem.tensors[index].name, bool(self.active[index]))
         scale = np.float32(gradient_scale)
         rows = [self.put(row * scale) for row in problem.rows[step]]
         self.optimizer.step(self.params, rows, self.put(problem.heads[step] * scale))
@@ -77,18 +82,34 @@ class GramstepRun:
             return np.array(memory)
         return to_host(torch.as_tensor(memory, device=self.device))
 
-    def states(self) -> dict[str, np.ndarray]:
+    def states(self) -> States:
+        """Parameters and all state."""
         return {name: self.state(name) for name in ["param", *self.optimizer.state_names()]}
 
 
 def run_gramstep(problem: Problem, rule: Rule, device: str, **options: Any) -> Trajectory:
     """gramstep's run."""
-    run, recorder = GramstepRun(problem, rule, device, **options), Recorder()
+    run, steps = GramstepRun(problem, rule, device, **options), []
     for step in range(problem.steps):
         run.step(step)
-        for name, values in run.states().items():
-            recorder.keep(name, values)
-    return recorder.trajectory()
+        steps.append(run.states())
+    return trajectory_of(steps)
+
+
+def aggregator_run(
+    problem: Problem, device: str, aggregator: gramstep_c.Aggregator, **options: Any
+) -> GramstepRun:
+    """A run in which the aggregator is what matters."""
+    return GramstepRun(problem, Rule("SGD"), device, aggregator=aggregator, **options)
+
+
+def take_all_steps(run: GramstepRun) -> list[Report]:
+    """What is reported of each step of the problem."""
+    found = []
+    for step in range(run.problem.steps):
+        run.step(step)
+        found.append(run.optimizer.report())
+    return found
 
 
 class TorchRun:
@@ -128,7 +149,7 @@ class TorchRun:
             scale = self.problem.group(tensor).lr_scale
             group["lr"] = float(self.problem.lr[step] * self.rule["lr"]) * scale
 
-    def set_states(self, states: dict[str, np.ndarray]) -> None:
+    def set_states(self, states: States) -> None:
         """Overwrites parameters and what state torch has made."""
         for name, values in states.items():
             flat = torch.from_numpy(values).to(self.flat.device, self.flat.dtype)
@@ -140,7 +161,7 @@ class TorchRun:
                 if state is not None:
                     state.copy_(flat[place].view(state.shape))
 
-    def states(self) -> dict[str, np.ndarray]:
+    def states(self) -> States:
         """Parameters and state as flat buffers; zero where torch has made no state yet."""
         found = {"param": to_host(self.flat)}
         for name in self.rule.state_names():
@@ -167,7 +188,7 @@ def run_torch(
     gradients: flat ones, instead of the problem's only row and heads. resume: another's trajectory,
     from whose parameters and state every single step starts.
     """
-    run, recorder = TorchRun(problem, rule, dtype, device, **how), Recorder()
+    run, steps = TorchRun(problem, rule, dtype, device, **how), []
     started = None if resume is None else before_each(resume, problem)
     for step, gradient in enumerate(single_gradients(problem) if gradients is None else gradients):
         if started is not None:
@@ -176,9 +197,8 @@ def run_torch(
         run.set_lr(step)
         before_step(run)
         run.optimizer.step()
-        for name, values in run.states().items():
-            recorder.keep(name, values)
-    return recorder.trajectory()
+        steps.append(run.states())
+    return trajectory_of(steps)
 
 
 def single_gradients(problem: Problem) -> Iterator[np.ndarray]:

@@ -34,7 +34,7 @@ step() {
   current_step=$name
   say "$name"
   if ! "$@" 2>&1 | tee "$log" | show_progress; then
-    tail -n 60 "$log"
+    tail -n 30 "$log"
     say "$name failed; all of its output: $log"
     exit 1
   fi

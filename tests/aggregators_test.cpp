@@ -50,7 +50,8 @@ double distance(const Vector& a, const Vector& b) {
 }
 
 /// What double leaves of two ways to the same weights: K projections of K terms each way, with
-/// coefficients of a few units. 2^-52 * 64 * 64 is 1e-12; the dot products over N columns add as much.
+/// coefficients of a few units. 2^-52 * 64 * 64 is 1e-12; the dot products over N columns add as
+/// much.
 constexpr double two_ways_in_double = 1e-11;
 
 TEST(Aggregators, ThoseThatDoNotLook) {
@@ -67,8 +68,9 @@ TEST(Aggregators, ConstantKeepsItsOwnCopyOfUpTo64Values) {
   std::fill(values.begin(), values.end(), NAN);
   EXPECT_EQ(kept.size(), 64);
   EXPECT_EQ(kept[63], 63.0);
-  expect_error<InvalidArgument>([] { TaskValues{std::span<const double>(std::vector<double>(65))}; },
-                                {"got 65", "expected at most 64"});
+  expect_error<InvalidArgument>(
+      [] { TaskValues{std::span<const double>(std::vector<double>(65))}; },
+      {"got 65", "expected at most 64"});
 }
 
 TEST(Pcgrad, OneMatrixWithKnownWeights) {
@@ -81,8 +83,8 @@ TEST(Pcgrad, OneMatrixWithKnownWeights) {
 void expect_classic(int tasks, int columns, const PCGrad& pcgrad, Random& random) {
   const Matrix rows = random_rows(tasks, columns, random);
   const std::int64_t step = static_cast<std::int64_t>(random.bits() >> 20);
-  const auto classic = reference::pcgrad(rows, orders_of(pcgrad, tasks, step),
-                                         pcgrad.reduction == Reduction::mean);
+  const auto classic =
+      reference::pcgrad(rows, orders_of(pcgrad, tasks, step), pcgrad.reduction == Reduction::mean);
   const Vector weights = weights_of(pcgrad, reference::gram(rows), step);
   EXPECT_LE(distance(weights, classic.weights), two_ways_in_double) << tasks << "x" << columns;
   EXPECT_LE(distance(reference::weighted(rows, weights).combined, classic.combined),
@@ -146,8 +148,8 @@ TEST(Pcgrad, WeightsAreAtLeastOne) {
 }
 
 TEST(Pcgrad, ReorderedTasksGetReorderedWeights) {
-  // For two tasks there is only one order. For more, the fixed order changes with the tasks, so rows
-  // are reversed and met in reverse by the reference.
+  // For two tasks there is only one order. For more, the fixed order changes with the tasks, so
+  // rows are reversed and met in reverse by the reference.
   Random random(5);
   const Matrix two = random_rows(2, 3, random);
   const Vector w = weights_of(PCGrad{}, reference::gram(two));

@@ -44,8 +44,11 @@ TEST(Allocation, IsCounted) {
 
 TEST(Allocation, StepsAndSettersTakeNoMemory) {
   for (const int tasks : {1, 2, 64}) {
-    Rig rig(mixed_layout(tasks), {.rule = AdamW{}, .aggregator = PCGrad{}, .tasks = tasks,
-                                  .clip_norm = 1.0, .non_finite = NonFinite::error});
+    Rig rig(mixed_layout(tasks), {.rule = AdamW{},
+                                  .aggregator = PCGrad{},
+                                  .tasks = tasks,
+                                  .clip_norm = 1.0,
+                                  .non_finite = NonFinite::error});
     std::vector<float> others(rig.rows[0].span().begin(), rig.rows[0].span().end());
     std::vector<const float*> rows(static_cast<std::size_t>(tasks), others.data());
     Gradients elsewhere = rig.gradients();

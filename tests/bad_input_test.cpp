@@ -164,7 +164,8 @@ TEST_F(BadStep, SettersOutOfRange) {
     expect_refused([&] { rig_.optimizer.set_loss_scale(scale); },
                    {"set_loss_scale", "loss_scale", "got", "expected"});
   }
-  expect_refused([&] { rig_.optimizer.set_active("tail", false); }, {"got", "\"tail\"", "expected"});
+  expect_refused([&] { rig_.optimizer.set_active("tail", false); },
+                 {"got", "\"tail\"", "expected"});
   EXPECT_EQ(std::get<AdamW>(rig_.optimizer.options().rule).lr, AdamW{}.lr);
   EXPECT_EQ(rig_.optimizer.options().loss_scale, 1.0);
 }

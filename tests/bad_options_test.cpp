@@ -76,7 +76,9 @@ TEST(BadOptions, AHeadOfATaskThatIsNotThere) {
 
 TEST(BadOptions, ConstantWeights) {
   expect_error<InvalidArgument>(
-      [] { Optimizer(mixed_layout(1), {.aggregator = Constant{{1, 2}}, .tasks = 3}); },
+      [] {
+        Optimizer(mixed_layout(1), {.aggregator = Constant{{1, 2}}, .tasks = 3});
+      },
       {"Constant.values", "every task"});
   for (const double bad : {std::nan(""), infinity, -infinity}) {
     expect_refused({.aggregator = Constant{{1, bad}}, .tasks = 2}, {"Constant.values"});
@@ -98,8 +100,8 @@ TEST(BadOptions, Device) {
 TEST(BadOptions, CudaThatIsNotThere) {
   EXPECT_TRUE(built_with_cuda() || cuda_devices() == 0);
   const int ordinal = cuda_devices();  // one beyond the last
-  expect_error<DeviceUnavailable>(
-      [&] { Optimizer(mixed_layout(1), {.device = cuda(ordinal)}); }, {"cuda", "got", "expected"});
+  expect_error<DeviceUnavailable>([&] { Optimizer(mixed_layout(1), {.device = cuda(ordinal)}); },
+                                  {"cuda", "got", "expected"});
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -6,8 +6,8 @@
 
 #define STRING_OF(x) #x
 #define STRING(x) STRING_OF(x)
-#define EXPECT(condition)                                          \
-  do {                                                             \
+#define EXPECT(condition)                                                   \
+  do {                                                                      \
     if (!(condition)) return __FILE__ ":" STRING(__LINE__) ": " #condition; \
   } while (0)
 
@@ -28,8 +28,8 @@ static const char* make_layout(gramstep_layout** made) {
   EXPECT(gramstep_layout_add(layout, "trunk", trunk, 2, GRAMSTEP_SHARED, NULL) == GRAMSTEP_OK);
   EXPECT(gramstep_layout_add(layout, "scale", NULL, 0, GRAMSTEP_SHARED, "slow") == GRAMSTEP_OK);
   EXPECT(gramstep_layout_add(layout, "head", head, 1, 1, NULL) == GRAMSTEP_OK);
-  EXPECT(refused(gramstep_layout_add(layout, "head", head, 1, 1, NULL),
-                 GRAMSTEP_INVALID_ARGUMENT, "head"));
+  EXPECT(refused(gramstep_layout_add(layout, "head", head, 1, 1, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "head"));
   EXPECT(refused(gramstep_layout_add(layout, "x", head, 1, 0, "fast"), GRAMSTEP_INVALID_ARGUMENT,
                  "fast"));
   EXPECT(refused(gramstep_layout_add(layout, "x", head, -1, 0, NULL), GRAMSTEP_INVALID_ARGUMENT,
@@ -64,20 +64,20 @@ static const char* refuse_options(const gramstep_layout* layout, const gramstep_
   gramstep_optimizer* optimizer = NULL;
   gramstep_options options = *good;
   options.struct_size -= 1;
-  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
-                 GRAMSTEP_INVALID_ARGUMENT, "struct_size"));
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "struct_size"));
   options = *good;
   options.tasks = 1; /* the layout has a head of task 1 */
-  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
-                 GRAMSTEP_INVALID_ARGUMENT, "tasks"));
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "tasks"));
   options = *good;
   options.aggregator = GRAMSTEP_CONSTANT; /* without weights */
-  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
-                 GRAMSTEP_INVALID_ARGUMENT, "constant_weights"));
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "constant_weights"));
   options = *good;
   options.lr = NAN;
-  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options),
-                 GRAMSTEP_INVALID_ARGUMENT, "lr"));
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "lr"));
   options = *good;
   options.device = GRAMSTEP_CUDA;
   options.ordinal = gramstep_cuda_devices();

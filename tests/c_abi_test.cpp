@@ -28,7 +28,8 @@ struct CLayout {
     for (int s = 0; s < from.segments(); ++s) {
       const Segment segment = from.segment(s);
       const GroupOptions& group = from.groups()[static_cast<std::size_t>(segment.group)];
-      const gramstep_group_options options{group.lr_scale, group.weight_decay.value_or(std::nan("")),
+      const gramstep_group_options options{group.lr_scale,
+                                           group.weight_decay.value_or(std::nan("")),
                                            group.maximize ? *group.maximize : -1};
       EXPECT_EQ(gramstep_layout_add_group(layout, segment.name.c_str(), &options), GRAMSTEP_OK);
       EXPECT_EQ(gramstep_layout_add(layout, segment.name.c_str(), segment.shape.data(),
@@ -85,27 +86,23 @@ TEST(CAbi, EveryOptionReachesTheCore) {
   c.aggregator = GRAMSTEP_CONSTANT;
   c.constant_weights = weights;
   c.loss_scale = 2;
-  expect_same_steps({.rule = SGD{.lr = 0.1,
-                                 .momentum = 0.9,
-                                 .dampening = 0.3,
-                                 .weight_decay = 0.2,
-                                 .maximize = true},
-                     .aggregator = Constant{{0.5, -1, 2}},
-                     .tasks = 3,
-                     .loss_scale = 2},
-                    c);
+  expect_same_steps(
+      {.rule =
+           SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.3, .weight_decay = 0.2, .maximize = true},
+       .aggregator = Constant{{0.5, -1, 2}},
+       .tasks = 3,
+       .loss_scale = 2},
+      c);
   c.dampening = 0;
   c.nesterov = 1;
   c.aggregator = GRAMSTEP_MEAN;
-  expect_same_steps({.rule = SGD{.lr = 0.1,
-                                 .momentum = 0.9,
-                                 .weight_decay = 0.2,
-                                 .nesterov = true,
-                                 .maximize = true},
-                     .aggregator = Mean{},
-                     .tasks = 3,
-                     .loss_scale = 2},
-                    c);
+  expect_same_steps(
+      {.rule =
+           SGD{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.2, .nesterov = true, .maximize = true},
+       .aggregator = Mean{},
+       .tasks = 3,
+       .loss_scale = 2},
+      c);
 
   c = c_defaults(GRAMSTEP_ADAM);
   c.beta1 = 0.5;

@@ -15,7 +15,8 @@
 namespace gramstep::test {
 namespace {
 
-/// Tensors large and small, so that threads share out every stage, and some begin in a tensor's midst.
+/// Tensors large and small, so that threads share out every stage, and some begin in a tensor's
+/// midst.
 Layout wide_layout() {
   Layout layout;
   layout.add("large", {150'001});
@@ -122,8 +123,8 @@ TEST(Determinism, AnUnknownInstructionSetIsRefused) {
 
 #if defined(__SSE__) || defined(__aarch64__)
 
-/// Steps with a gradient of 1, then with none, and what is left in `state`. Nothing may turn subnormal
-/// on the way.
+/// Steps with a gradient of 1, then with none, and what is left in `state`. Nothing may turn
+/// subnormal on the way.
 float left_over(const Rule& rule, std::string_view state) {
   Layout layout;
   layout.add("a", {100});

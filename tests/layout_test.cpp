@@ -86,7 +86,9 @@ TEST(Layout, TakesUpTo2To62Elements) {
   expect_error<InvalidArgument>([&] { layout.add("wide", {(std::int64_t{1} << 62) + 1}); },
                                 {"wide", "2^62"});
   expect_error<InvalidArgument>(
-      [&] { layout.add("overflow", {std::int64_t{1} << 40, std::int64_t{1} << 40}); },
+      [&] {
+        layout.add("overflow", {std::int64_t{1} << 40, std::int64_t{1} << 40});
+      },
       {"overflow", "2^62"});
   EXPECT_EQ(layout.segments(), 1);
   EXPECT_EQ(layout.size(), std::int64_t{1} << 62);

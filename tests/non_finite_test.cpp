@@ -33,8 +33,8 @@ std::vector<float*> places(const Rig& rig) {
 }
 
 TEST(NonFinite, SkippedStepsChangeNothingAndAreCounted) {
-  for (const std::optional<NonFinite> policy : {std::optional<NonFinite>{},
-                                                std::optional(NonFinite::skip)}) {
+  for (const std::optional<NonFinite> policy :
+       {std::optional<NonFinite>{}, std::optional(NonFinite::skip)}) {
     Rig rig(mixed_layout(2), options_with(policy));
     rig.draw_and_step(2);
     const Snapshot before = rig.snapshot();
@@ -63,11 +63,11 @@ TEST(NonFinite, ASkippedStepIsNobodysFirst) {
   expect_same(fresh.snapshot(), skipping.snapshot());
 }
 
-/// Nor does it take part in PCGrad's randomness: the order of step t is that of the t-th step taken.
+/// Nor does it take part in PCGrad's randomness: the order of step t is that of the t-th step
+/// taken.
 TEST(NonFinite, SkippedStepsDoNotAdvanceTheOrders) {
-  Twin twin(mixed_layout(3, few_edge_sizes), {.rule = SGD{.lr = 0.01},
-                                              .aggregator = PCGrad{.seed = 9},
-                                              .tasks = 3});
+  Twin twin(mixed_layout(3, few_edge_sizes),
+            {.rule = SGD{.lr = 0.01}, .aggregator = PCGrad{.seed = 9}, .tasks = 3});
   twin.draw_and_step();
   with_value(twin.gradient("scalar", 2)[0], INFINITY, [&] { twin.step(); });
   EXPECT_TRUE(twin.outcome.skipped);
@@ -80,9 +80,8 @@ TEST(NonFinite, ErrorThrowsOnceAndChangesNothing) {
   rig.draw_and_step(2);
   const Snapshot before = rig.snapshot();
   for (float* place : places(rig)) {
-    with_value(*place, NAN, [&] {
-      expect_error<NonFiniteGradient>([&] { rig.step(); }, {"finite"});
-    });
+    with_value(*place, NAN,
+               [&] { expect_error<NonFiniteGradient>([&] { rig.step(); }, {"finite"}); });
     EXPECT_NO_THROW(rig.optimizer.report()) << "a second time";
     expect_same(before, rig.snapshot(), false);
   }
@@ -105,8 +104,8 @@ TEST(NonFinite, PropagateTakesTheStep) {
   }
 }
 
-/// torch.nn.utils.clip_grad_norm_ multiplies by min(1, clip / (norm + 1e-6)): by 0 where the norm is
-/// infinite, by NaN where it is NaN.
+/// torch.nn.utils.clip_grad_norm_ multiplies by min(1, clip / (norm + 1e-6)): by 0 where the norm
+/// is infinite, by NaN where it is NaN.
 TEST(NonFinite, PropagateClipsAsTorchDoes) {
   OptimizerOptions options = options_with(NonFinite::propagate, 1);
   options.clip_norm = 1.0;

@@ -71,8 +71,8 @@ double chi_square(const std::vector<int>& counts, double expected) {
   return sum;
 }
 
-// The seeds are fixed, so these tests always pass or always fail; had a seed been drawn at random, a
-// perfect generator would have failed one in a million.
+// The seeds are fixed, so these tests always pass or always fail; had a seed been drawn at random,
+// a perfect generator would have failed one in a million.
 
 TEST(FreshOrder, AllOrdersAreEquallyLikely) {
   constexpr int draws = 24'000;

@@ -28,9 +28,7 @@ void expect_trace(const RuleOptions& options, double start, const Vector& gradie
   }
 }
 
-TEST(ReferenceSgd, Plain) {
-  expect_trace({.lr = 0.1}, 1, {2, -1}, {0.8, 0.9});
-}
+TEST(ReferenceSgd, Plain) { expect_trace({.lr = 0.1}, 1, {2, -1}, {0.8, 0.9}); }
 
 TEST(ReferenceSgd, WeightDecayIsAddedToTheGradient) {
   expect_trace({.lr = 0.1, .weight_decay = 0.5}, 1, {2, 0}, {0.75, 0.7125});
@@ -98,8 +96,8 @@ TEST(ReferenceBounded, CoversFp32AndIsTight) {
     const float a = 1.0f / static_cast<float>(i), b = std::sqrt(static_cast<float>(i));
     const Bounded exact_a = static_cast<double>(a), exact_b = static_cast<double>(b);
     const float got = (a - b * b) / (std::sqrt(a) + b) + a * b;
-    const Bounded may = (exact_a - exact_b * exact_b) / (sqrt(exact_a) + exact_b) +
-                        exact_a * exact_b;
+    const Bounded may =
+        (exact_a - exact_b * exact_b) / (sqrt(exact_a) + exact_b) + exact_a * exact_b;
     const double share = std::abs(static_cast<double>(got) - may.value) / may.error;
     ASSERT_LE(share, 1) << i;
     ASSERT_LE(may.error, 8 * fp32_unit * std::abs(b)) << i;
@@ -190,8 +188,9 @@ Vector toy_end(Aggregation aggregation, const Vector& start) {
   return x;
 }
 
-// The valleys are kinks, across which the steps jitter while they creep along by some 0.07 in 10 000
-// steps; where exactly they are after 100 000 is the last rounding's choice. The front is far away.
+// The valleys are kinks, across which the steps jitter while they creep along by some 0.07 in 10
+// 000 steps; where exactly they are after 100 000 is the last rounding's choice. The front is far
+// away.
 TEST(ReferenceProblems, MeanSticksInTheToysValleysButNotFromBelow) {
   const Vector first = toy_end(Aggregation::mean, {-8.5, 7.5});
   EXPECT_NEAR(first[0], -5.05, 0.05);
@@ -238,8 +237,8 @@ TEST(ReferenceStep, InactiveTensorsKeepTheirOwnStepCount) {
 TEST(ReferenceStep, UnscalesBeforeItClips) {
   auto tensors = three_tensors({.lr = 1});
   // Gradients come times 4: unscaled (3, 0), 0, 4; norm 5, clipped to 1 but for 1e-6.
-  const Outcome outcome = step({.clip_norm = 1, .loss_scale = 4}, tensors,
-                               {{{12, 0}}, {{0}}, {{16}}});
+  const Outcome outcome =
+      step({.clip_norm = 1, .loss_scale = 4}, tensors, {{{12, 0}}, {{0}}, {{16}}});
   EXPECT_DOUBLE_EQ(outcome.norm, 5);
   EXPECT_DOUBLE_EQ(outcome.clip, 1 / (5 + 1e-6));
   EXPECT_NEAR(tensors[0].params[0], 1 - 0.6, 1e-6);

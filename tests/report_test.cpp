@@ -71,9 +71,9 @@ TEST(Report, GramOfManySpansIsWithinItsBound) {
   record_share(expect_gram(twin.optimizer.report(), twin.outcome));
 }
 
-/// Products of one value whose low bits are cut off nearly half a unit at a time wherever a lane's sum
-/// is in [256, 512), as it is for the second half of 256 terms: they would lose 62 roundings, and after
-/// the 32 that a lane may take they lose next to nothing.
+/// Products of one value whose low bits are cut off nearly half a unit at a time wherever a lane's
+/// sum is in [256, 512), as it is for the second half of 256 terms: they would lose 62 roundings,
+/// and after the 32 that a lane may take they lose next to nothing.
 TEST(Report, GramIsWidenedBeforeRoundingsAddUp) {
   Layout layout;
   layout.add("a", {4096});
@@ -124,7 +124,8 @@ Report report_of(const reference::Matrix& rows) {
   layout.add("a", {3});
   Rig rig(layout, {.aggregator = PCGrad{}, .tasks = static_cast<int>(rows.size())});
   for (std::size_t k = 0; k < rows.size(); ++k) {
-    for (int e = 0; e < 3; ++e) rig.rows[k][e] = static_cast<float>(rows[k][static_cast<std::size_t>(e)]);
+    for (int e = 0; e < 3; ++e)
+      rig.rows[k][e] = static_cast<float>(rows[k][static_cast<std::size_t>(e)]);
   }
   rig.step();
   return rig.optimizer.report();

@@ -143,8 +143,8 @@ inline void expect_same(const Snapshot& a, const Snapshot& b, bool decided = tru
   EXPECT_TRUE(same_bits(a.weights, b.weights)) << "weights";
 }
 
-/// Shared segments of those sizes, three of them in groups of their own, and heads of the first and the
-/// last task.
+/// Shared segments of those sizes, three of them in groups of their own, and heads of the first and
+/// the last task.
 inline Layout mixed_layout(int tasks, std::span<const std::int64_t> sizes = edge_sizes) {
   Layout layout;
   layout.add_group("slow", {.lr_scale = 0.25, .weight_decay = 0.5, .maximize = {}});

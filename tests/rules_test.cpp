@@ -39,12 +39,12 @@ TEST(Rules, SgdByHand) {
 
 TEST(Rules, MomentumByHand) {
   // The first step takes the gradient undampened; then b = 0.9 * 2 + 0.5 * 1.
-  expect_trace(trace(SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.5}, SgdUpdate<true>{}, 1,
-                     {2, 1}),
-               {0.8, 0.57});
-  expect_trace(trace(SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true}, SgdUpdate<true>{}, 1,
-                     {2, 1}),
-               {0.62, 0.268});
+  expect_trace(
+      trace(SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.5}, SgdUpdate<true>{}, 1, {2, 1}),
+      {0.8, 0.57});
+  expect_trace(
+      trace(SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true}, SgdUpdate<true>{}, 1, {2, 1}),
+      {0.62, 0.268});
 }
 
 TEST(Rules, AdamByHand) {
@@ -111,8 +111,8 @@ void expect_adam_scalars(double beta1, double beta2, std::int64_t t) {
   const long double c1 = -std::expm1(steps * std::log1p(-(1 - static_cast<long double>(beta1))));
   const long double c2 = -std::expm1(steps * std::log1p(-(1 - static_cast<long double>(beta2))));
   const long double one_rounding = 0x1p-24L;
-  // What power() may be off by, relative to c: t beta^t / (1 - beta^t) roundings, at most beta / (1 -
-  // beta), and the subtraction's.
+  // What power() may be off by, relative to c: t beta^t / (1 - beta^t) roundings, at most beta / (1
+  // - beta), and the subtraction's.
   const long double powers = 0x1p-53L * (2 + beta1 / (1 - beta1) + beta2 / (1 - beta2));
   const long double bound = one_rounding + 2 * powers;
   const auto relative = [](float got, long double expected) {

@@ -9,7 +9,9 @@ namespace {
 
 using Names = std::vector<std::string_view>;
 
-Names names_of(const Rule& rule) { return Optimizer(mixed_layout(1), {.rule = rule}).state_names(); }
+Names names_of(const Rule& rule) {
+  return Optimizer(mixed_layout(1), {.rule = rule}).state_names();
+}
 
 TEST(State, IsNamedAsTorchNamesIt) {
   EXPECT_EQ(names_of(SGD{}), Names{});
@@ -59,8 +61,8 @@ TEST(State, UnknownNamesAreRefused) {
   expect_error<InvalidArgument>([&] { sgd.state("momentum_buffer"); }, {"momentum_buffer"});
 }
 
-/// A segment that had no gradient yet takes its own first step when it gets one: undampened momentum,
-/// Adam's bias correction of t = 1.
+/// A segment that had no gradient yet takes its own first step when it gets one: undampened
+/// momentum, Adam's bias correction of t = 1.
 TEST(State, SegmentsCountTheirOwnSteps) {
   for (const Rule& rule : {Rule(SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.5}),
                            Rule(AdamW{.lr = 0.1, .epsilon = 0.1})}) {

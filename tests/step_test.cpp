@@ -68,19 +68,18 @@ TEST(Step, AdamWAgreesWithTheReference) { expect_grid_close(adam_grid<AdamW>());
 std::vector<Aggregator> aggregators(int tasks) {
   std::vector<double> weights;
   for (int k = 0; k < tasks; ++k) weights.push_back(0.5 - 0.25 * k / tasks * (k % 2 == 0 ? 1 : -1));
-  return {Sum{}, Mean{}, Constant{TaskValues{std::span<const double>(weights)}},
-          PCGrad{.seed = 3},
+  return {Sum{}, Mean{}, Constant{TaskValues{std::span<const double>(weights)}}, PCGrad{.seed = 3},
           PCGrad{.reduction = Reduction::mean, .order = PCGradOrder::fixed}};
 }
 
 class ManyTasks : public ::testing::TestWithParam<int> {};
 
-/// Where rows cancel all but their roundings, Adam would blow those up to a whole lr, here and in the
-/// reference: an epsilon that outweighs them keeps the comparison meaningful.
+/// Where rows cancel all but their roundings, Adam would blow those up to a whole lr, here and in
+/// the reference: an epsilon that outweighs them keeps the comparison meaningful.
 constexpr AdamW conditioned{.lr = 0.01, .epsilon = 0.1, .weight_decay = 0.1};
 
-/// Heads, groups, a clip, a loss scale that changes, segments without gradient for a while (poisoned:
-/// nobody is to look).
+/// Heads, groups, a clip, a loss scale that changes, segments without gradient for a while
+/// (poisoned: nobody is to look).
 TEST_P(ManyTasks, AgreeWithTheReference) {
   const int tasks = GetParam();
   double share = 0;
@@ -149,9 +148,8 @@ TEST(Step, MisalignedMemoryGivesTheSameBits) {
 
 TEST(Step, RowsMayBeTheSameMemory) {
   Rig rig(mixed_layout(3), {.rule = SGD{.lr = 0.25}, .tasks = 3});
-  Rig one(mixed_layout(3), {.rule = SGD{.lr = 0.25},
-                            .aggregator = Constant{{3, 0, 0}},
-                            .tasks = 3});
+  Rig one(mixed_layout(3),
+          {.rule = SGD{.lr = 0.25}, .aggregator = Constant{{3, 0, 0}}, .tasks = 3});
   const float* row = rig.rows[0].data();
   const std::vector<const float*> thrice{row, row, row};
   rig.optimizer.step(rig.params.span(),
@@ -182,10 +180,8 @@ TEST(Step, LayoutsWithoutASharedPartWithoutHeadsOrWithoutElements) {
   no_elements.add("none", {0});
   for (const Layout& layout : {heads_only, shared_only, no_elements, Layout{}}) {
     for (const int tasks : {2, 3}) {
-      Twin twin(layout, {.rule = conditioned,
-                         .aggregator = PCGrad{},
-                         .tasks = tasks,
-                         .clip_norm = 1.0});
+      Twin twin(layout,
+                {.rule = conditioned, .aggregator = PCGrad{}, .tasks = tasks, .clip_norm = 1.0});
       twin.draw_and_step(3);
       twin.expect_close();
       EXPECT_EQ(twin.optimizer.report().steps, 3);

@@ -28,13 +28,13 @@ class Floats {
       : size_(static_cast<std::size_t>(size)),
         shift_(static_cast<std::size_t>(shift)),
         memory_(static_cast<float*>(
-            ::operator new((size_ + shift_) * sizeof(float), std::align_val_t{64}))) {
+            ::operator new ((size_ + shift_) * sizeof(float), std::align_val_t{64}))) {
     for (std::size_t i = 0; i < size_ + shift_; ++i) memory_[i] = poison;
   }
   Floats(Floats&& from) noexcept
       : size_(from.size_), shift_(from.shift_), memory_(std::exchange(from.memory_, nullptr)) {}
   Floats& operator=(Floats&&) = delete;
-  ~Floats() { ::operator delete(memory_, std::align_val_t{64}); }
+  ~Floats() { ::operator delete (memory_, std::align_val_t{64}); }
 
   float* data() const { return memory_ + shift_; }
   std::span<float> span() const { return {data(), size_}; }
@@ -53,8 +53,8 @@ class Random {
   std::uint64_t bits() { return engine_(); }
   /// In [-1, 1).
   double uniform() { return static_cast<double>(engine_() >> 11) * 0x1p-52 - 1; }
-  /// A multiple of 1/16 in [-4, 4): sums of thousands of products of such are exact in fp32, so that
-  /// the Gram matrix has no rounding in it.
+  /// A multiple of 1/16 in [-4, 4): sums of thousands of products of such are exact in fp32, so
+  /// that the Gram matrix has no rounding in it.
   float exact() { return (static_cast<float>(engine_() >> 57) - 64) / 16; }
 
  private:

@@ -29,8 +29,8 @@ inline reference::RuleOptions reference_rule(const SGD& rule) {
 }
 template <class AdamLike>
 reference::RuleOptions reference_rule(const AdamLike& rule) {
-  return {.method = std::is_same_v<AdamLike, AdamW> ? reference::Method::adamw
-                                                    : reference::Method::adam,
+  return {.method =
+              std::is_same_v<AdamLike, AdamW> ? reference::Method::adamw : reference::Method::adam,
           .lr = rule.lr,
           .weight_decay = rule.weight_decay,
           .maximize = rule.maximize,
@@ -51,8 +51,8 @@ inline reference::StepOptions reference_step(const OptimizerOptions& options) {
     for (int k = 0; k < options.tasks; ++k) result.constants.push_back(constant->values[k]);
   }
   if (const auto* pcgrad = std::get_if<PCGrad>(&options.aggregator)) {
-    result.aggregation = pcgrad->reduction == Reduction::mean ? Aggregation::pcgrad_mean
-                                                              : Aggregation::pcgrad;
+    result.aggregation =
+        pcgrad->reduction == Reduction::mean ? Aggregation::pcgrad_mean : Aggregation::pcgrad;
   }
   return result;
 }
@@ -113,8 +113,8 @@ class Twin : public Rig {
     }
   }
 
-  /// Expects every parameter and state element within fp32's bound, which grows from step to step by
-  /// the roundings of every operation. Returns the largest share of a bound that was used up.
+  /// Expects every parameter and state element within fp32's bound, which grows from step to step
+  /// by the roundings of every operation. Returns the largest share of a bound that was used up.
   double expect_close() {
     double share = 0;
     for (std::size_t n = 0; n < tensors.size(); ++n) {
@@ -146,7 +146,8 @@ class Twin : public Rig {
     double share = 0, largest = 0;
     for (const auto& each : expected) largest = std::max(largest, std::abs(each.value));
     for (std::size_t i = 0; i < got.size(); ++i) {
-      EXPECT_LE(expected[i].error, loosest_bound * largest) << what << ": a bound that says nothing";
+      EXPECT_LE(expected[i].error, loosest_bound * largest)
+          << what << ": a bound that says nothing";
       const double error = std::abs(static_cast<double>(got[i]) - expected[i].value);
       // Not "error > bound": a NaN must fail.
       if (!(error <= expected[i].error)) {

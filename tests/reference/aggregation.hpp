@@ -6,8 +6,8 @@
 namespace gramstep::reference {
 
 using Vector = std::vector<double>;
-using Matrix = std::vector<Vector>;              // a list of rows
-using Orders = std::vector<std::vector<int>>;    // [K][..]: whom each task meets, in turn
+using Matrix = std::vector<Vector>;            // a list of rows
+using Orders = std::vector<std::vector<int>>;  // [K][..]: whom each task meets, in turn
 
 enum class Aggregation { sum, mean, constant, pcgrad, pcgrad_mean };
 

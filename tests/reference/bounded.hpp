@@ -1,9 +1,9 @@
 // Bounded: a number that knows how far an fp32 computation of it may be from the truth.
 //
 // Running error analysis (Wilkinson 1986; Higham, "Accuracy and Stability of Numerical Algorithms",
-// section 3.3): every operation passes its operands' errors on and adds one rounding of its own. The
-// reference is a template over its numbers, so with Bounded instead of double it says what is right
-// and, for every single element, how wrong fp32 may be after any number of steps.
+// section 3.3): every operation passes its operands' errors on and adds one rounding of its own.
+// The reference is a template over its numbers, so with Bounded instead of double it says what is
+// right and, for every single element, how wrong fp32 may be after any number of steps.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,8 @@
 
 namespace gramstep::reference {
 
-/// The relative error of one rounding to fp32, with room (2^-10 of it) for what double itself rounds.
+/// The relative error of one rounding to fp32, with room (2^-10 of it) for what double itself
+/// rounds.
 inline constexpr double fp32_unit = 0x1p-24 * (1 + 0x1p-10);
 
 /// What an operation loses at most when its subnormal result is flushed to zero.
@@ -45,8 +46,8 @@ inline Bounded operator+(const Bounded& a, const Bounded& b) {
 inline Bounded operator-(const Bounded& a, const Bounded& b) { return a + -b; }
 
 inline Bounded operator*(const Bounded& a, const Bounded& b) {
-  return rounded(a.value * b.value, std::abs(a.value) * b.error + a.error * std::abs(b.value) +
-                                        a.error * b.error);
+  return rounded(a.value * b.value,
+                 std::abs(a.value) * b.error + a.error * std::abs(b.value) + a.error * b.error);
 }
 
 inline Bounded operator/(const Bounded& a, const Bounded& b) {
@@ -71,8 +72,8 @@ inline double lerp(double a, double b, double s) { return a + s * (b - a); }
 inline Bounded lerp(const Bounded& a, const Bounded& b, const Bounded& s) {
   const Bounded difference = rounded(b.value - a.value, a.error + b.error);
   const Bounded product = s * Bounded(difference.value, difference.error - a.error - b.error);
-  const double passed_on = std::abs(1 - s.value) * a.error + std::abs(s.value) * b.error +
-                           s.error * (a.error + b.error);
+  const double passed_on =
+      std::abs(1 - s.value) * a.error + std::abs(s.value) * b.error + s.error * (a.error + b.error);
   return rounded(a.value + product.value, product.error + passed_on);
 }
 

@@ -53,7 +53,8 @@ struct Outcome {
   double clip = 1;
 };
 
-/// The active tensors' gradients, unscaled: task `task`'s of the shared ones, or those of all heads.
+/// The active tensors' gradients, unscaled: task `task`'s of the shared ones, or those of all
+/// heads.
 template <class Number>
 Vector gathered(const std::vector<Tensor<Number>>& tensors,
                 const std::vector<TensorGradients>& gradients, bool heads, std::size_t task,

@@ -1,0 +1,191 @@
+// All benchmarks of the CUDA backend: cuda_bench [--quick] [Google Benchmark's options].
+//
+// The floor is a device copy that reads and writes as many bytes. Caches are flushed before every run;
+// times are CUDA events'. Without a device it says so and measures nothing; with GRAMSTEP_REQUIRE_GPU=1
+// that is a failure.
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "bench/device_memory.hpp"
+#include "bench/pairing.hpp"
+#include "bench/subject.hpp"
+
+namespace gramstep::bench {
+namespace {
+
+/// The stream that everything runs on, its clock, and what the floor copies.
+class Gpu {
+ public:
+  Gpu() {
+    check(cudaStreamCreate(&stream_), "cudaStreamCreate");
+    check(cudaEventCreate(&begin_), "cudaEventCreate");
+    check(cudaEventCreate(&end_), "cudaEventCreate");
+    from_.fill(2);
+  }
+
+  cudaStream_t stream() const { return stream_; }
+
+  /// By CUDA events, caches cold.
+  double time(const std::function<void()>& run) const {
+    check(cudaMemsetAsync(flushed_.data(), 0, flushed_.bytes(), stream_), "cudaMemsetAsync");
+    check(cudaEventRecord(begin_, stream_), "cudaEventRecord");
+    run();
+    check(cudaEventRecord(end_, stream_), "cudaEventRecord");
+    check(cudaEventSynchronize(end_), "cudaEventSynchronize");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+    return milliseconds * 1e-3;
+  }
+
+  /// A contender that reads and writes as many bytes as the subject.
+  Contender floor(const std::function<std::int64_t()>& bytes) const {
+    const auto copy = [this, bytes] {
+      for (auto left = static_cast<std::size_t>(bytes() / 2); left > 0;) {
+        const std::size_t count = std::min(left, to_.bytes());
+        check(cudaMemcpyAsync(to_.data(), from_.data(), count, cudaMemcpyDeviceToDevice, stream_),
+              "cudaMemcpyAsync");
+        left -= count;
+      }
+    };
+    return {"floor", copy, bytes};
+  }
+
+ private:
+  static constexpr std::int64_t copied = std::int64_t{1} << 28;        // 1 GiB
+  static constexpr std::int64_t more_than_l2 = std::int64_t{1} << 26;  // 256 MiB
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  DeviceFloats from_{copied}, to_{copied}, flushed_{more_than_l2};
+};
+
+/// A step captured in a CUDA graph.
+class StepGraph {
+ public:
+  StepGraph(Optimizer& optimizer, std::span<float> params, const Gradients& gradients,
+            cudaStream_t stream) {
+    optimizer.step(params, gradients, stream);  // which finds the memory valid
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "begin capture");
+    optimizer.step(params, gradients, stream);
+    check(cudaStreamEndCapture(stream, &graph_), "end capture");
+    check(cudaGraphInstantiate(&ready_, graph_, 0), "cudaGraphInstantiate");
+  }
+  ~StepGraph() {
+    cudaGraphExecDestroy(ready_);
+    cudaGraphDestroy(graph_);
+  }
+  StepGraph(const StepGraph&) = delete;
+  StepGraph& operator=(const StepGraph&) = delete;
+
+  void replay(cudaStream_t stream) const { check(cudaGraphLaunch(ready_, stream), "replay"); }
+
+ private:
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t ready_ = nullptr;
+};
+
+enum class Subject { gram, update, step };
+
+std::string subject_name(Subject subject, const Case& which) {
+  if (subject == Subject::gram) return which.name("cuda/gram");
+  return which.name((subject == Subject::update ? "cuda/update/" : "cuda/step/") + which.rule);
+}
+
+/// Arrays of N elements that the subject reads, and writes.
+std::int64_t streams(Subject subject, const Case& which) {
+  const int states = which.rule == "SGD" ? 0 : which.rule == "momentum" ? 1 : 2;
+  const std::int64_t update = which.tasks + 2 * (states + 1);
+  return (subject == Subject::update ? 0 : which.tasks) + (subject == Subject::gram ? 0 : update);
+}
+
+void measure(benchmark::State& state, Subject subject, const Case& which, const Gpu& gpu,
+             const Budget& budget) {
+  const cudaStream_t stream = gpu.stream();
+  const Layout layout = which.layout();
+  const DeviceRows rows(which.tasks, layout.size());
+  const DeviceFloats params(layout.size());
+  params.fill(3);
+  const auto bytes = always(4 * which.size * streams(subject, which));
+  const auto timer = [&](const std::function<void()>& run) { return gpu.time(run); };
+
+  if (subject == Subject::step) {
+    Optimizer optimizer(layout, which.options(cuda()));
+    const std::span<float> span{params.data(), static_cast<std::size_t>(layout.size())};
+    const Gradients gradients{rows.pointers(), layout.shared_size()};
+    const StepGraph graph(optimizer, span, gradients, stream);
+    compare(state,
+            {{"step", [&] { graph.replay(stream); }, bytes},
+             gpu.floor(bytes),
+             {"eager", [&] { optimizer.step(span, gradients, stream); }, bytes}},
+            timer, budget);
+  } else {
+    Stages stages(which, cuda(), params.data(), rows.pointers().data(), stream);
+    const auto run = [&] { subject == Subject::gram ? stages.gram() : stages.update(); };
+    compare(state, {{"stage", run, bytes}, gpu.floor(bytes)}, timer, budget);
+  }
+}
+
+void add(Subject subject, const Case& which, const Gpu& gpu, const Budget& budget) {
+  const auto run = [=, &gpu](benchmark::State& state) {
+    constexpr std::size_t reserve = std::size_t{1} << 30;
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    const auto needed = static_cast<std::size_t>(4 * which.size * (which.tasks + 3)) + reserve;
+    if (needed <= free) return measure(state, subject, which, gpu, budget);
+    const std::string message = "left out: needs " + std::to_string(needed >> 20) + " MiB, got " +
+                                std::to_string(free >> 20) + " MiB";
+    state.SkipWithError(message.c_str());
+  };
+  add_benchmark(subject_name(subject, which), run);
+}
+
+void register_all(const Gpu& gpu, bool quick) {
+  const std::vector<int> tasks = quick ? std::vector{1, 8} : std::vector{1, 2, 4, 8, 16, 32};
+  const std::int64_t large = quick ? 1'000'000 : std::int64_t{1} << 26;
+  std::vector<std::int64_t> sizes{10'000, large};
+  if (!quick) sizes.insert(sizes.end(), {100'000, 1'000'000, 10'000'000, 1'000'000'000});
+  const Budget budget = quick ? Budget{0.01, 3, 20} : Budget{0.2, 11, 301};
+
+  for (const Subject subject : {Subject::gram, Subject::update, Subject::step}) {
+    for (const int k : tasks) {
+      for (const std::int64_t size : sizes) add(subject, {"AdamW", k, size}, gpu, budget);
+    }
+    for (const int k : {1, 8}) {
+      add(subject, {"AdamW", k, large / 256 * 256, 256}, gpu, budget);
+      add(subject, {"AdamW", k, 4096 * 1024, 4096}, gpu, budget);
+    }
+  }
+  for (const char* rule : {"SGD", "momentum", "Adam"}) {
+    add(Subject::update, {rule, 1, large}, gpu, budget);
+  }
+}
+
+void add_context() {
+  cudaDeviceProp properties{};
+  int driver = 0, runtime = 0;
+  check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+  check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+  benchmark::AddCustomContext("device", properties.name);
+  benchmark::AddCustomContext("cuda_driver", std::to_string(driver));
+  benchmark::AddCustomContext("cuda_runtime", std::to_string(runtime));
+  benchmark::AddCustomContext("compiler", GRAMSTEP_BENCH_COMPILER);
+}
+
+}  // namespace
+}  // namespace gramstep::bench
+
+int main(int argc, char** argv) {
+  using namespace gramstep::bench;
+  const bool quick = initialize(argc, argv);
+  if (gramstep::cuda_devices() == 0) {
+    const char* required = std::getenv("GRAMSTEP_REQUIRE_GPU");
+    std::puts("cuda_bench: no CUDA device that can be used here: nothing measured");
+    return required != nullptr && std::string_view(required) == "1" ? 1 : 0;
+  }
+  const Gpu gpu;
+  add_context();
+  register_all(gpu, quick);
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
