@@ -12,19 +12,17 @@
 namespace gramstep::bench {
 namespace {
 
-/// Until the threads of one library, which spin for a while when their work is done, have gone to
-/// sleep; then wakes OpenMP's.
-void let_threads_rest() {
+/// Waits until the threads of one library, which spin for a while when their work is done, have gone
+/// to sleep; then wakes OpenMP's.
+[[maybe_unused]] void let_threads_rest() {
   std::this_thread::sleep_for(std::chrono::milliseconds(40));
 #pragma omp parallel
   benchmark::ClobberMemory();
 }
 
+void add_ssyrk([[maybe_unused]] std::vector<Contender>& contenders,
+               [[maybe_unused]] const Rows& rows) {
 #if defined(GRAMSTEP_BENCH_OPENBLAS)
-constexpr std::int64_t most_for_ssyrk = std::int64_t{1} << 24;  // beyond, only more of the same
-
-void add_ssyrk(std::vector<Contender>& contenders, const Rows& rows) {
-  if (rows.size() > most_for_ssyrk) return;
   const auto ssyrk = [&rows, gram = std::vector<float>(max_tasks * max_tasks)]() mutable {
     cblas_ssyrk(CblasRowMajor, CblasUpper, CblasNoTrans, rows.tasks(),
                 static_cast<int>(rows.size()), 1.0f, rows.row(0), static_cast<int>(rows.stride()),
@@ -32,11 +30,11 @@ void add_ssyrk(std::vector<Contender>& contenders, const Rows& rows) {
   };
   contenders.push_back({"ssyrk", ssyrk, contenders.front().bytes});
   for (Contender& each : contenders) each.prepare = let_threads_rest;
-}
 #endif
+}
 
 void measure(benchmark::State& state, const Case& which, std::int64_t padding,
-             const Budget& budget) {
+             const Extent& extent) {
   const Layout layout = which.layout();
   const Rows rows(which.tasks, layout.size(), padding);
   const Floats params(layout.size());
@@ -45,17 +43,16 @@ void measure(benchmark::State& state, const Case& which, std::int64_t padding,
   std::vector<Contender> contenders{
       {"gram", [&] { stages.gram(); }, bytes},
       {"floor", [&] { read_arrays(rows.pointers(), which.size); }, bytes}};
-#if defined(GRAMSTEP_BENCH_OPENBLAS)
-  if (which.segments == 1) add_ssyrk(contenders, rows);
-#endif
-  compare(state, contenders, time_on_cpu, budget);
+  // Elsewhere the pauses that it asks for would only cool the caches.
+  if (which.segments == 1 && which.size == extent.large()) add_ssyrk(contenders, rows);
+  compare(state, contenders, time_on_cpu, extent.budget());
 }
 
 void add(const Extent& extent, Case which, std::int64_t padding = Rows::padding) {
   which.rule = "SGD";  // whose state takes no memory
   add_cpu_benchmark(which.name("gram") + (padding == 0 ? "/unpadded" : ""),
                     which.size * (which.tasks + 1), [=](benchmark::State& state) {
-                      measure(state, which, padding, extent.budget());
+                      measure(state, which, padding, extent);
                     });
 }
 

@@ -21,6 +21,8 @@ class Target:
 
 
 LARGE = "N:16777216"
+GPU_LARGE = "N:(67108864|1000000000)"
+PCGRAD = "torch/cpu/pcgrad.*"
 TARGETS = [
     Target("AdamW: of an in-place stream", f"update/AdamW/K:1/{LARGE}", "ratio", 1.00),
     Target("AdamW, 4096 segments of 1024", "update/AdamW/K:1/.*segments:4096", "ratio", 0.90),
@@ -29,12 +31,12 @@ TARGETS = [
     Target("gram, K = 16: of reading", f"gram/K:16/{LARGE}", "ratio", 0.90),
     Target("gram: times ssyrk's speed", f"gram/K:[0-9]+/{LARGE}", "ssyrk.times", 4),
     Target("combine + AdamW: of reading K + 3 rows", f"update/.*{LARGE}", "read.times", 0.93),
-    Target("PCGrad + AdamW: times in-place projections", "torch/cpu/pcgrad.*", "in_place.times", 15),
-    Target("PCGrad + AdamW: times J @ J.T and w @ J", "torch/cpu/pcgrad.*", "matmul.times", 4),
+    Target("PCGrad + AdamW: times in-place projections", PCGRAD, "in_place.times", 15),
+    Target("PCGrad + AdamW: times J @ J.T and w @ J", PCGRAD, "matmul.times", 4),
     Target("AdamW, flat: times torch's", "torch/cpu/adamw/.*/tensors:1", "fused.times", 1),
     Target("AdamW, 4096 tensors: times torch's", "torch/cpu/.*/tensors:4096", "fused.times", 5),
-    Target("GPU update: of a copy", "cuda/update/AdamW/K:[0-9]+/N:(67108864|1000000000)", "ratio", 0.92),
-    Target("GPU gram, K to 8: of a copy", "cuda/gram/K:[1248]/N:(67108864|1000000000)", "ratio", 0.90),
+    Target("GPU update: of a copy", f"cuda/update/AdamW/.*/{GPU_LARGE}", "ratio", 0.92),
+    Target("GPU gram, K = 1 to 8: of a copy", f"cuda/gram/K:[1248]/{GPU_LARGE}", "ratio", 0.90),
 ]
 
 

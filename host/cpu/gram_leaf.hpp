@@ -24,10 +24,20 @@ struct Block {
   int columns;  // a multiple of gram_lanes
 };
 
-/// Where a tile stands among the tiles of its block: every tile fetches its share of the next block.
+/// Where a tile stands among the tiles of its block: every tile fetches its share of the
+/// block after next.
 struct Turn {
   int tile, tiles;
 };
+
+/// wide [vector_lanes] += sums
+[[gnu::always_inline]] inline void widen(Vector sums, double* wide) {
+  HalfVector halves[2];
+  __builtin_memcpy(halves, &sums, sizeof sums);
+  LooseWideVector* to = reinterpret_cast<LooseWideVector*>(wide);  // auto would drop the alignment
+  to[0] += __builtin_convertvector(halves[0], WideVector);
+  to[1] += __builtin_convertvector(halves[1], WideVector);
+}
 
 /// Most rows that a tile fetches: 4 of K = 4, which is one tile; 3 of K = 8, two of K = 16.
 constexpr int rows_fetched = 4;
@@ -39,28 +49,39 @@ void multiply_tile(const Block& block, int i, int j, Turn turn, double* lanes) {
   const float *left_rows[I], *right_rows[J], *next_rows[rows_fetched];
   for (int a = 0; a < I; ++a) left_rows[a] = block.rows[i + a];
   for (int b = 0; b < J; ++b) right_rows[b] = block.rows[j + b];
-  // Rows tile, tile + tiles, ... of the next block; the first again where there are fewer.
+  // Rows tile, tile + tiles, ... of the block after next; the first again where there are fewer. One
+  // tile alone walks its rows abreast, which the processor's own prefetchers follow better.
+  const int ahead = turn.tiles > 1 ? 2 * gram_block : 0;
   for (int r = 0; r < rows_fetched; ++r) {
     const int row = turn.tile + r * turn.tiles;
-    next_rows[r] = block.rows[row < block.tasks ? row : turn.tile % block.tasks] + gram_block;
+    next_rows[r] = block.rows[row < block.tasks ? row : turn.tile % block.tasks] + ahead;
   }
   for (int part = 0; part < gram_lanes; part += vector_lanes) {
-    Vector sums[I][J] = {};
+    Vector sums[I][J];
+    GRAMSTEP_UNROLLED
+    for (int a = 0; a < I; ++a) {
+      GRAMSTEP_UNROLLED
+      for (int b = 0; b < J; ++b) sums[a][b] = Vector{};
+    }
     for (int c = part; c < block.columns; c += gram_lanes) {
-      for (const float* row : next_rows) fetch(row + c);
+      GRAMSTEP_UNROLLED
+      for (int r = 0; r < rows_fetched; ++r) fetch(next_rows[r] + c);
       Vector left[I], right[J];
+      GRAMSTEP_UNROLLED
       for (int a = 0; a < I; ++a) left[a] = load_vector(left_rows[a] + c);
+      GRAMSTEP_UNROLLED
       for (int b = 0; b < J; ++b) right[b] = Diagonal ? left[b] : load_vector(right_rows[b] + c);
+      GRAMSTEP_UNROLLED
       for (int a = 0; a < I; ++a) {
+        GRAMSTEP_UNROLLED
         for (int b = Diagonal ? a : 0; b < J; ++b) sums[a][b] += left[a] * right[b];
       }
     }
+    GRAMSTEP_UNROLLED
     for (int a = 0; a < I; ++a) {
-      for (int b = Diagonal ? a : 0; b < J; ++b) {
-        const int pair = kernels::pair_index(i + a, j + b, block.tasks);
-        double* wide = lanes + pair * gram_lanes + part;
-        for (int l = 0; l < vector_lanes; ++l) wide[l] += static_cast<double>(sums[a][b][l]);
-      }
+      double* wide = lanes + kernels::pair_index(i + a, j, block.tasks) * gram_lanes + part;
+      GRAMSTEP_UNROLLED
+      for (int b = Diagonal ? a : 0; b < J; ++b) widen(sums[a][b], wide + b * gram_lanes);
     }
   }
 }

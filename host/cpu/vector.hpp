@@ -15,10 +15,13 @@
 
 // The next loop's iterations touch different memory. Not `omp simd`: g++ turns the locals of such a
 // loop into arrays before it inlines the rule, and then vectorises nothing.
+// UNROLLED: before the compiler decides what lives in registers, or g++ keeps a tile on the stack.
 #if defined(__clang__)
 #define GRAMSTEP_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define GRAMSTEP_UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define GRAMSTEP_INDEPENDENT _Pragma("GCC ivdep")
+#define GRAMSTEP_UNROLLED _Pragma("GCC unroll 16")
 #endif
 
 namespace gramstep::host {
@@ -26,6 +29,10 @@ namespace {
 
 typedef float Vector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES)));
 typedef float LooseVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(4), may_alias));
+typedef float HalfVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES / 2)));
+typedef double WideVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES)));
+typedef double LooseWideVector
+    __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(8), may_alias));
 constexpr int vector_lanes = GRAMSTEP_VECTOR_BYTES / 4;
 
 [[gnu::always_inline]] inline Vector load_vector(const float* from) {
