@@ -20,20 +20,19 @@ struct Setup {
   Rule rule;
   Aggregator aggregator;
   Device device;
-  std::int64_t size = 0;  // elements of the flat buffer
+  std::int64_t size = 0;     // elements of the flat buffer
   std::int64_t scratch = 0;  // doubles
   double clip_norm = infinity;
   int tasks = 1;
   int states = 0;
-  bool look = true;       // run the gram stage
+  bool look = true;  // run the gram stage
   bool propagate = false;
 
   /// Layout and options must have been validated.
   Setup(const Layout& layout, const OptimizerOptions& options);
 
   /// What the plan stage is told, given where its memory is.
-  kernels::PlanArguments plan_arguments(const kernels::WorkTable& table,
-                                        kernels::StepState* state,
+  kernels::PlanArguments plan_arguments(const kernels::WorkTable& table, kernels::StepState* state,
                                         kernels::SegmentState* segment_states,
                                         const kernels::GroupSettings* group_settings,
                                         const double* partials, double* scratch_at) const;
@@ -82,6 +81,5 @@ std::unique_ptr<Backend> make_cuda_backend(const Setup& setup);
 
 /// Whether the pointer is memory of a CUDA device that the host cannot read.
 bool is_device_memory(const void* pointer);
-
 
 }  // namespace gramstep::host

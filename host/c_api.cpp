@@ -77,9 +77,7 @@ gs::Stream as_stream(void* stream) { return static_cast<gs::Stream>(stream); }
 
 extern "C" {
 
-int gramstep_version(void) {
-  return GRAMSTEP_C_VERSION_MAJOR * 1000 + GRAMSTEP_C_VERSION_MINOR;
-}
+int gramstep_version(void) { return GRAMSTEP_C_VERSION_MAJOR * 1000 + GRAMSTEP_C_VERSION_MINOR; }
 
 const char* gramstep_last_error(void) { return last_error.c_str(); }
 
@@ -129,9 +127,8 @@ gramstep_status gramstep_layout_add_group(gramstep_layout* layout, const char* n
   });
 }
 
-gramstep_status gramstep_layout_add(gramstep_layout* layout, const char* name,
-                                    const int64_t* shape, int32_t dimensions, int32_t task,
-                                    const char* group) {
+gramstep_status gramstep_layout_add(gramstep_layout* layout, const char* name, const int64_t* shape,
+                                    int32_t dimensions, int32_t task, const char* group) {
   return guarded([&] {
     expect_there(layout, "gramstep_layout_add: layout");
     expect_there(name, "gramstep_layout_add: name");
@@ -179,7 +176,8 @@ gramstep_status gramstep_optimizer_create(gramstep_optimizer** optimizer,
     expect_there(optimizer, "gramstep_optimizer_create: optimizer");
     expect_there(layout, "gramstep_optimizer_create: layout");
     expect_there(options, "gramstep_optimizer_create: options");
-    *optimizer = new gramstep_optimizer{gs::Optimizer(layout->layout, gs::host::options_of(*options))};
+    *optimizer =
+        new gramstep_optimizer{gs::Optimizer(layout->layout, gs::host::options_of(*options))};
   });
 }
 

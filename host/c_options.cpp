@@ -8,7 +8,7 @@ namespace {
 
 [[noreturn]] void unknown(const char* what, int got) {
   throw InvalidArgument(std::string(what) + ": got " + std::to_string(got) +
-                            ", expected a value of the enumeration");
+                        ", expected a value of the enumeration");
 }
 
 template <class AdamLike>
@@ -26,11 +26,11 @@ Rule rule_of(const gramstep_options& from) {
   switch (from.rule) {
     case GRAMSTEP_SGD:
       return SGD{.lr = from.lr,
-                     .momentum = from.momentum,
-                     .dampening = from.dampening,
-                     .weight_decay = from.weight_decay,
-                     .nesterov = from.nesterov != 0,
-                     .maximize = from.maximize != 0};
+                 .momentum = from.momentum,
+                 .dampening = from.dampening,
+                 .weight_decay = from.weight_decay,
+                 .nesterov = from.nesterov != 0,
+                 .maximize = from.maximize != 0};
     case GRAMSTEP_ADAM: return adam_like<Adam>(from);
     case GRAMSTEP_ADAMW: return adam_like<AdamW>(from);
     default: unknown("gramstep_options.rule", from.rule);
@@ -47,8 +47,7 @@ Aggregator aggregator_of(const gramstep_options& from) {
           from.constant_weights, extent(from.tasks, "gramstep_options.tasks")))};
     case GRAMSTEP_PCGRAD:
       return PCGrad{from.mean_reduction ? Reduction::mean : Reduction::sum,
-                        from.fixed_order ? PCGradOrder::fixed : PCGradOrder::fresh,
-                        from.seed};
+                    from.fixed_order ? PCGradOrder::fixed : PCGradOrder::fresh, from.seed};
     default: unknown("gramstep_options.aggregator", from.aggregator);
   }
 }
@@ -96,17 +95,16 @@ void fill_rule(const Held& rule, gramstep_options& options) {
 
 OptimizerOptions options_of(const gramstep_options& from) {
   if (from.struct_size != sizeof(gramstep_options)) {
-    throw InvalidArgument("gramstep_options.struct_size: got " +
-                              std::to_string(from.struct_size) + ", expected " +
-                              std::to_string(sizeof(gramstep_options)) +
-                              " as gramstep_options_init sets it");
+    throw InvalidArgument("gramstep_options.struct_size: got " + std::to_string(from.struct_size) +
+                          ", expected " + std::to_string(sizeof(gramstep_options)) +
+                          " as gramstep_options_init sets it");
   }
   OptimizerOptions options{.rule = rule_of(from),
-                               .aggregator = aggregator_of(from),
-                               .tasks = from.tasks,
-                               .loss_scale = from.loss_scale,
-                               .non_finite = non_finite_of(from),
-                               .device = device_of(from)};
+                           .aggregator = aggregator_of(from),
+                           .tasks = from.tasks,
+                           .loss_scale = from.loss_scale,
+                           .non_finite = non_finite_of(from),
+                           .device = device_of(from)};
   if (from.clip_norm != infinity) options.clip_norm = from.clip_norm;
   return options;
 }

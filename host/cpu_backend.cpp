@@ -91,15 +91,14 @@ class CpuBackend final : public Backend {
   }
 
   void plan(Stream) override {
-    const kernels::PlanArguments arguments =
-        setup_.plan_arguments(table(), &step_, segments_.data(), setup_.groups.data(),
-                              partials_.data(), scratch_.data());
+    const kernels::PlanArguments arguments = setup_.plan_arguments(
+        table(), &step_, segments_.data(), setup_.groups.data(), partials_.data(), scratch_.data());
     std::visit(
         [&](const auto& aggregator) {
           using Body = kernels::PlanBody<std::decay_t<decltype(aggregator)>>;
           typename Body::Shared shared;
           Body{arguments, aggregator, kernels::OneOfT<Rule>(setup_.rule)}(kernels::SingleThread{},
-                                                                           shared);
+                                                                          shared);
         },
         setup_.aggregator);
   }

@@ -10,9 +10,7 @@ namespace {
 
 constexpr std::int64_t max_segment_size = std::int64_t{1} << 62;
 
-std::string quoted(std::string_view name) {
-  return std::string("\"").append(name).append("\"");
-}
+std::string quoted(std::string_view name) { return std::string("\"").append(name).append("\""); }
 
 std::int64_t product(const std::string& where, const Shape& shape) {
   std::int64_t size = 1;
@@ -131,8 +129,8 @@ bool operator==(const Layout& a, const Layout& b) {
     return left.name == right.name && left.shape == right.shape && left.offset == right.offset &&
            left.task == right.task;
   };
-  return std::equal(a.segments_.begin(), a.segments_.end(), b.segments_.begin(),
-                    b.segments_.end(), same);
+  return std::equal(a.segments_.begin(), a.segments_.end(), b.segments_.begin(), b.segments_.end(),
+                    same);
 }
 
 }  // namespace gramstep::inline v1

@@ -157,8 +157,7 @@ void Optimizer::step(std::span<float> params, std::span<const float> gradient, S
   }
   if (std::ssize(gradient) != self.layout.size()) {
     throw InvalidArgument("Optimizer::step: gradient: got " + std::to_string(gradient.size()) +
-                          ", expected " + std::to_string(self.layout.size()) +
-                          " (layout.size())");
+                          ", expected " + std::to_string(self.layout.size()) + " (layout.size())");
   }
   const float* row = gradient.data();
   step(params,

@@ -22,7 +22,8 @@ void fill_cosines(Report& report) {
     }
   }
   const std::size_t pairs = tasks * (tasks - 1) / 2;
-  report.conflict_rate = pairs == 0 ? 0.0 : static_cast<double>(conflicts) / static_cast<double>(pairs);
+  report.conflict_rate =
+      pairs == 0 ? 0.0 : static_cast<double>(conflicts) / static_cast<double>(pairs);
 }
 
 }  // namespace

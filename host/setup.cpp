@@ -43,17 +43,18 @@ kernels::StepState fresh_step(double lr, double loss_scale) {
   return step;
 }
 
+template <class Updates, std::size_t... Index>
+int states_of(int selected, std::index_sequence<Index...>) {
+  const int states[] = {std::tuple_element_t<Index, Updates>::states...};
+  return states[selected];
+}
+
 int states_of(const Rule& rule) {
   return std::visit(
       [](const auto& held) {
         using Updates = typename std::decay_t<decltype(held)>::Updates;
-        return [&]<std::size_t... I>(std::index_sequence<I...>) {
-          int states = 0;
-          ((states = held.update() == static_cast<int>(I) ? std::tuple_element_t<I, Updates>::states
-                                                          : states),
-           ...);
-          return states;
-        }(std::make_index_sequence<std::tuple_size_v<Updates>>{});
+        return states_of<Updates>(held.update(),
+                                  std::make_index_sequence<std::tuple_size_v<Updates>>{});
       },
       rule);
 }
@@ -85,8 +86,9 @@ kernels::PlanArguments Setup::plan_arguments(const kernels::WorkTable& table,
                                              kernels::SegmentState* segment_states,
                                              const kernels::GroupSettings* group_settings,
                                              const double* partials, double* scratch_at) const {
-  return {state, segment_states, group_settings, partials, scratch_at, clip_norm, table,
-          static_cast<std::int32_t>(segments.size()), tasks, look, propagate};
+  return {state,      segment_states, group_settings, partials,
+          scratch_at, clip_norm,      table,          static_cast<std::int32_t>(segments.size()),
+          tasks,      look,           propagate};
 }
 
 }  // namespace gramstep::host

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "gramstep/error.hpp"
+#include "kernels/gram.hpp"
 
 namespace gramstep::host {
 namespace {
@@ -11,11 +12,16 @@ namespace {
 /// Elements a span aims for: enough spans to fill a device, few enough to sum quickly.
 std::int64_t span_elements(std::int64_t part_size) {
   std::int64_t elements = kernels::chunk_elements;
-  while (elements < kernels::max_span_elements &&
-         elements * kernels::preferred_spans < part_size) {
+  while (elements < kernels::max_span_elements && elements * kernels::preferred_spans < part_size) {
     elements *= 2;
   }
   return elements;
+}
+
+constexpr std::int64_t sweep = kernels::gram_threads * 4;
+
+std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
 }
 
 /// Appends the spans of chunks [first, end), which lie in one part of that size.
@@ -25,7 +31,9 @@ void append_spans(const std::vector<kernels::Chunk>& chunks, std::int32_t first,
   const auto end = static_cast<std::int32_t>(chunks.size());
   std::int64_t elements = 0;
   for (std::int32_t c = first; c < end; ++c) {
-    const std::int32_t count = chunks[static_cast<std::size_t>(c)].count;
+    // Rounded up to what a block takes in one sweep: a thread's fp32 sum grows by every sweep, however
+    // few of its elements a small chunk has.
+    const std::int64_t count = rounded_up(chunks[static_cast<std::size_t>(c)].count, sweep);
     if (elements == 0 || elements + count > most) {
       spans.push_back({c, c});
       elements = 0;

@@ -21,9 +21,7 @@ struct Work {
   kernels::WorkTable table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at) const;
   kernels::WorkTable table() const { return table(chunks.data(), spans.data()); }
 
-  std::int32_t head_spans() const {
-    return static_cast<std::int32_t>(spans.size()) - shared_spans;
-  }
+  std::int32_t head_spans() const { return static_cast<std::int32_t>(spans.size()) - shared_spans; }
   /// Doubles that the gram stage writes for K tasks.
   std::int64_t partials(int tasks) const {
     return std::int64_t{shared_spans} * kernels::pairs_of(tasks) + head_spans();

@@ -46,7 +46,8 @@ class DeviceArray {
     }
     check(status, "cudaMalloc");
     const cudaError_t zeroed = cudaMemset(data_, 0, count_ * sizeof(T));
-    if (zeroed != cudaSuccess) cudaFree(data_);  // the destructor of a half-made object does not run
+    if (zeroed != cudaSuccess)
+      cudaFree(data_);  // the destructor of a half-made object does not run
     check(zeroed, "cudaMemset");
   }
   DeviceArray(const std::vector<T>& from, const char* what)
@@ -156,10 +157,10 @@ class CudaBackend final : public Backend {
   }
   void plan(Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_plan(setup_.plan_arguments(table(), step_state(), segments(),
-                                               memory_->groups.data(), memory_->partials.data(),
-                                               memory_->scratch.data()),
-                         setup_.aggregator, setup_.rule, stream);
+    kernels::launch_plan(
+        setup_.plan_arguments(table(), step_state(), segments(), memory_->groups.data(),
+                              memory_->partials.data(), memory_->scratch.data()),
+        setup_.aggregator, setup_.rule, stream);
   }
   void update(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());

@@ -1,8 +1,8 @@
 // The device's execution context, and the launch of a kernel body.
 #pragma once
 
-#include <cub/warp/warp_reduce.cuh>
 #include <cuda_runtime.h>
+#include <cub/warp/warp_reduce.cuh>
 
 #include <algorithm>
 #include <cstdint>

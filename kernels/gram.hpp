@@ -1,8 +1,8 @@
 // The gram stage: one pass over K gradient rows, partial sums of all products of pairs.
 //
 // Traffic: every element of every row is read once, K * 4 bytes a parameter; a span's partial is
-// pairs_of(K) doubles. Accuracy: an fp32 accumulator sums at most span_elements / gram_threads
-// products, then it is widened; everything after is double.
+// pairs_of(K) doubles. Accuracy: an fp32 accumulator sums at most max_span_elements / gram_threads
+// products and one more a chunk, 320 in all; then it is widened, and everything after is double.
 #pragma once
 
 #include <cmath>
@@ -104,7 +104,8 @@ using HeadSums = double[gram_warps][1];
 
 /// The squared norm of a span of the heads' gradients, written to its partial.
 template <class X>
-GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t span, HeadSums& room) {
+GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t span,
+                             HeadSums& room) {
   float sums[1] = {};
   span_products<1>(x, a, span, &a.heads, 1, a.work.shared_size, sums);
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(a.tasks);

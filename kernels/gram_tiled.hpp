@@ -10,8 +10,8 @@ namespace gramstep::kernels {
 struct GramTiledBody {
   static constexpr int threads = gram_threads;
   static constexpr int tile = 4;
-  static constexpr int columns = 64;       // staged at a time
-  static constexpr int gram_block = 512;   // columns between widenings
+  static constexpr int columns = 64;      // staged at a time
+  static constexpr int gram_block = 512;  // columns between widenings
   static constexpr int max_tiles = pairs_of(max_tasks / tile);
   GramArguments a;
 

@@ -88,8 +88,10 @@ struct PlanBody {
       for (std::int64_t r = rows * slice / slices; r < rows * (slice + 1) / slices; ++r) {
         sum += from[r * columns + column];
       }
-      if (slices == 1) out[column] = sum;
-      else shared.sums[t] = sum;
+      if (slices == 1)
+        out[column] = sum;
+      else
+        shared.sums[t] = sum;
     }
     x.sync();
     for (int c = x.thread(); c < columns && slices > 1; c += x.threads()) {
@@ -114,10 +116,9 @@ struct PlanBody {
     if (skip) {
       for (int i = x.thread(); i < a.tasks; i += x.threads()) found.weights[i] = NAN;
     } else {
-      aggregator.weights(x,
-                         GramProblem{a.tasks, found.gram, a.state->steps + 1,
-                                     a.scratch + max_pairs + 1},
-                         found.weights);
+      aggregator.weights(
+          x, GramProblem{a.tasks, found.gram, a.state->steps + 1, a.scratch + max_pairs + 1},
+          found.weights);
     }
     x.sync();
   }

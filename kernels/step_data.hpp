@@ -67,10 +67,10 @@ struct GroupSettings {
 
 /// A segment in this step. The plan writes it, the other stages read it.
 struct SegmentState {
-  std::int64_t steps;    // taken by this segment so far
+  std::int64_t steps;  // taken by this segment so far
   std::int32_t group;
-  std::int32_t active;   // whether it has a gradient
-  float sign;            // of the group
+  std::int32_t active;        // whether it has a gradient
+  float sign;                 // of the group
   unsigned char scalars[36];  // Rule::Scalars, trivially copyable
 
   template <class Scalars>

@@ -92,8 +92,8 @@ using MultiplyTile = void (*)(const Block&, int, int, Turn, double*);
 template <bool Diagonal, std::size_t... Index>
 constexpr auto tile_functions(std::index_sequence<Index...>) {
   return std::array<MultiplyTile, sizeof...(Index)>{
-      multiply_tile<Index / tile_side + 1, Diagonal ? Index / tile_side + 1 : Index % tile_side + 1,
-                    Diagonal>...};
+      multiply_tile<(Index / tile_side + 1),
+                    (Diagonal ? Index / tile_side + 1 : Index % tile_side + 1), Diagonal>...};
 }
 constexpr auto tile_count = std::make_index_sequence<tile_side * tile_side>{};
 constexpr auto square_tiles = tile_functions<false>(tile_count);

@@ -29,8 +29,7 @@ struct Leaves {
                double* lanes);
 
   /// Update of chunks [first, last) by Rule alternative `index` of its variant.
-  using Update = void (*)(const kernels::UpdateArguments& a, std::int32_t first,
-                          std::int32_t last);
+  using Update = void (*)(const kernels::UpdateArguments& a, std::int32_t first, std::int32_t last);
   Update update[std::variant_size_v<Rule>][max_updates];
 
   /// The loop for a rule with its options.

@@ -28,7 +28,8 @@ namespace gramstep::host {
 namespace {
 
 typedef float Vector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES)));
-typedef float LooseVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(4), may_alias));
+typedef float LooseVector
+    __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(4), may_alias));
 typedef float HalfVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES / 2)));
 typedef double WideVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES)));
 typedef double LooseWideVector

@@ -45,8 +45,8 @@ typedef enum gramstep_status {
 /* The version of the library that is linked, GRAMSTEP_C_VERSION_MAJOR * 1000 + MINOR. */
 GRAMSTEP_C_API int gramstep_version(void);
 
-/* The message of the calling thread's last failure, "" where there was none. Valid until the thread's
- * next call of a gramstep function. */
+/* What the calling thread's last call that returned a status complained of, "" where it succeeded.
+ * Valid until the thread's next call of a gramstep function. */
 GRAMSTEP_C_API const char* gramstep_last_error(void);
 
 /* The name of a status, e.g. "invalid argument". Never null. */
@@ -89,12 +89,17 @@ GRAMSTEP_C_API gramstep_status gramstep_layout_sizes(const gramstep_layout* layo
                                                      int64_t* shared_size, int64_t* heads_size);
 
 /* Where a segment is in the flat buffer. Either result may be null. */
-GRAMSTEP_C_API gramstep_status gramstep_layout_segment(const gramstep_layout* layout, const char* name,
-                                                       int64_t* offset, int64_t* size);
+GRAMSTEP_C_API gramstep_status gramstep_layout_segment(const gramstep_layout* layout,
+                                                       const char* name, int64_t* offset,
+                                                       int64_t* size);
 
 /* ---- Optimizer: see gramstep/optimizer.hpp ------------------------------------------------------- */
 
-typedef enum gramstep_rule { GRAMSTEP_SGD = 0, GRAMSTEP_ADAM = 1, GRAMSTEP_ADAMW = 2 } gramstep_rule;
+typedef enum gramstep_rule {
+  GRAMSTEP_SGD = 0,
+  GRAMSTEP_ADAM = 1,
+  GRAMSTEP_ADAMW = 2
+} gramstep_rule;
 
 typedef enum gramstep_aggregator {
   GRAMSTEP_SUM = 0,
@@ -127,15 +132,15 @@ typedef struct gramstep_options {
   int32_t maximize;   /* ascend instead of descend */
   double lr;
   double weight_decay;
-  double clip_norm;  /* > 0, or infinity for none */
-  double loss_scale; /* > 0 */
-  double momentum;   /* SGD */
-  double dampening;  /* SGD */
-  int32_t nesterov;  /* SGD */
-  int32_t amsgrad;   /* Adam, AdamW */
-  double beta1;      /* Adam, AdamW */
-  double beta2;      /* Adam, AdamW */
-  double epsilon;    /* Adam, AdamW */
+  double clip_norm;               /* > 0, or infinity for none */
+  double loss_scale;              /* > 0 */
+  double momentum;                /* SGD */
+  double dampening;               /* SGD */
+  int32_t nesterov;               /* SGD */
+  int32_t amsgrad;                /* Adam, AdamW */
+  double beta1;                   /* Adam, AdamW */
+  double beta2;                   /* Adam, AdamW */
+  double epsilon;                 /* Adam, AdamW */
   const double* constant_weights; /* Constant: [tasks], copied */
   int32_t mean_reduction;         /* PCGrad: mean over tasks instead of their sum */
   int32_t fixed_order;            /* PCGrad: tasks meet by index instead of in a fresh order */

@@ -106,10 +106,10 @@ class GRAMSTEP_EXPORT Layout {
  private:
   int resolve_group(const std::string& where, const SegmentOptions& options);
 
-  std::vector<Segment> segments_;                     // offsets within their part
-  std::vector<GroupOptions> groups_{GroupOptions{}};  // index 0: the default group
-  std::map<std::string, int, std::less<>> segment_of_; // by name
-  std::map<std::string, int, std::less<>> group_of_;   // by name
+  std::vector<Segment> segments_;                       // offsets within their part
+  std::vector<GroupOptions> groups_{GroupOptions{}};    // index 0: the default group
+  std::map<std::string, int, std::less<>> segment_of_;  // by name
+  std::map<std::string, int, std::less<>> group_of_;    // by name
   std::int64_t shared_size_ = 0;
   std::int64_t heads_size_ = 0;
 };

@@ -39,8 +39,8 @@ inline Device cuda(int ordinal = 0) { return {Device::Kind::cuda, ordinal, 0}; }
 
 /// What to do about a gradient that is not finite.
 enum class NonFinite {
-  skip,       ///< leave parameters, state and step count as they are, and report it
-  error,      ///< as skip, and throw NonFiniteGradient: step() on the CPU, the next report() on CUDA
+  skip,   ///< leave parameters, state and step count as they are, and report it
+  error,  ///< as skip, and throw NonFiniteGradient: step() on the CPU, the next report() on CUDA
   propagate,  ///< take the step, as torch.optim does
 };
 
@@ -64,10 +64,10 @@ struct OptimizerOptions {
 /// On CUDA the rows' array is host memory and what it points to device memory. Rows may be the same
 /// memory; none may overlap the parameters. Padding and inactive segments are not read into a result.
 struct Gradients {
-  std::span<const float* const> rows;   ///< [K] pointers, each to row_size floats, 4-byte aligned
-  std::int64_t row_size = 0;            ///< must be layout.shared_size()
-  std::span<const float> heads = {};    ///< [layout.heads_size()]; heads.data()[0] belongs to element
-                                        ///< layout.shared_size() of the flat buffer
+  std::span<const float* const> rows;  ///< [K] pointers, each to row_size floats, 4-byte aligned
+  std::int64_t row_size = 0;           ///< must be layout.shared_size()
+  std::span<const float> heads = {};  ///< [layout.heads_size()]; heads.data()[0] belongs to element
+                                      ///< layout.shared_size() of the flat buffer
 };
 
 /// An optimizer for the parameters of one layout: K task gradients in, one step out.

@@ -13,9 +13,9 @@ namespace gramstep::inline v1 {
 /// stays its owner's and is on whatever device the buffer is on; a view never outlives it.
 template <class T>
 struct TensorView {
-  T* data = nullptr;       ///< first element
-  std::int64_t size = 0;   ///< elements, contiguous
-  Shape shape;             ///< as it was given to Layout::add
+  T* data = nullptr;      ///< first element
+  std::int64_t size = 0;  ///< elements, contiguous
+  Shape shape;            ///< as it was given to Layout::add
 
   /// The elements as a span; to be dereferenced only where `data` can be.
   std::span<T> span() const { return {data, static_cast<std::size_t>(size)}; }

@@ -107,8 +107,8 @@ TEST_F(CudaStepTest, RepeatsItselfBitForBit) {
 
 TEST_F(CudaStepTest, SkipsANonFiniteRowAndSaysSoLater) {
   for (const NonFinite policy : {NonFinite::skip, NonFinite::error}) {
-    const OptimizerOptions options{.rule = SGD{.momentum = 0.9}, .aggregator = PCGrad{}, .tasks = 2,
-                                   .non_finite = policy};
+    const OptimizerOptions options{
+        .rule = SGD{.momentum = 0.9}, .aggregator = PCGrad{}, .tasks = 2, .non_finite = policy};
     Rig rig(awkward_layout(2), options);
     rig.draw_uniform();
     rig.gradient("shared129", 1)[128] = std::nanf("");

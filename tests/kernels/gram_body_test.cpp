@@ -57,7 +57,8 @@ void expect_within_bound(const std::vector<double>& got, const Exact& exact, int
 }
 
 /// Most terms in an fp32 sum: a thread's share of a span, or of a block of columns when tiled.
-constexpr int body_terms = kernels::max_span_elements / kernels::gram_threads;
+constexpr int sweeps = kernels::max_span_elements / (4 * kernels::gram_threads);
+constexpr int body_terms = 5 * sweeps;  // four elements a sweep, and one beyond the last vector
 constexpr int tiled_terms = kernels::GramTiledBody::gram_block;
 constexpr int cpu_terms = host::gram_block / host::gram_lanes;
 
@@ -92,6 +93,13 @@ TEST(GramBody, OfNothingIsNothing) {
   EXPECT_EQ(rig.spans(), 0);
   EXPECT_EQ(rig.partials.size(), 0u);
   rig.run_gram({});
+}
+
+TEST(GramBody, ThousandsOfTinySegmentsDoNotPileUpInOneThread) {
+  Layout layout;
+  for (int i = 0; i < 3'000; ++i) layout.add("tensor" + std::to_string(i), {1});
+  const host::Work work(layout);
+  for (const kernels::Span& span : work.spans) EXPECT_LE(span.last - span.first, sweeps);
 }
 
 TEST(GramBody, SpansCoverEveryChunkOnceAndKeepToTheirBound) {

@@ -16,8 +16,7 @@ const Case cases[] = {
     {"Sum", Sum{}},
     {"Mean", Mean{}},
     {"PCGrad", PCGrad{.seed = 11}},
-    {"PCGradFixedMean",
-     PCGrad{.reduction = Reduction::mean, .order = PCGradOrder::fixed}},
+    {"PCGradFixedMean", PCGrad{.reduction = Reduction::mean, .order = PCGradOrder::fixed}},
 };
 
 /// Sums of the partials differ in their order alone, and a sum of n doubles by n 2^-53 of the sum of
@@ -67,8 +66,9 @@ TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
       for (std::size_t s = 0; s < one.segments.size(); ++s) {
         EXPECT_EQ(block.segments[s].steps, one.segments[s].steps);
         EXPECT_EQ(block.segments[s].sign, one.segments[s].sign);
-        EXPECT_EQ(std::memcmp(block.segments[s].scalars, one.segments[s].scalars,
-                              sizeof(AdamScalars)), 0);
+        EXPECT_EQ(
+            std::memcmp(block.segments[s].scalars, one.segments[s].scalars, sizeof(AdamScalars)),
+            0);
       }
     }
   }
@@ -83,8 +83,9 @@ TEST_P(PlanBodyTest, SkipsANonFiniteRowAndCountsNothing) {
     EXPECT_EQ(block.step.plan.skip, 1);
     EXPECT_EQ(block.step.steps, 1);
     EXPECT_EQ(block.step.skipped_steps, 1);
-    EXPECT_EQ(std::memcmp(block.segments.data(), segments.data(),
-                          segments.size() * sizeof(segments[0])), 0);
+    EXPECT_EQ(
+        std::memcmp(block.segments.data(), segments.data(), segments.size() * sizeof(segments[0])),
+        0);
   }
 }
 

@@ -108,7 +108,8 @@ class StageRig {
   void expect_padding_untouched() const {
     std::vector<bool> padding(static_cast<std::size_t>(layout.size()), true);
     for (const kernels::Chunk& chunk : setup.work.chunks) {
-      for (int i = 0; i < chunk.count; ++i) padding[static_cast<std::size_t>(chunk.begin + i)] = false;
+      for (int i = 0; i < chunk.count; ++i)
+        padding[static_cast<std::size_t>(chunk.begin + i)] = false;
     }
     const auto check = [&](const Floats& buffer) {
       for (std::int64_t i = 0; i < layout.size(); ++i) {
@@ -205,7 +206,8 @@ class StageRig {
   bool aligned_;
 };
 
-inline const simt::Launch every_order[] = {
-    {.order = simt::Order::forward}, {.order = simt::Order::reverse}, {.order = simt::Order::random}};
+inline const simt::Launch every_order[] = {{.order = simt::Order::forward},
+                                           {.order = simt::Order::reverse},
+                                           {.order = simt::Order::random}};
 
 }  // namespace gramstep::test

@@ -13,10 +13,11 @@ namespace gramstep::inline v1 {
 /// The small problem of one step. An aggregator reads it and writes K weights; the combined gradient
 /// is d = J^T w. All memory is the plan's, on the device where the plan runs.
 struct GramProblem {
-  int tasks;             ///< K, 1 to max_tasks
-  const double* gram;    ///< G = J J^T [K, K], row-major, symmetric, unscaled; with one task it may be NaN
-  std::int64_t step;     ///< which step this is, 1 for the first; skipped steps do not count
-  double* scratch;       ///< [scratch(K)] of the aggregator's own, uninitialised
+  int tasks;  ///< K, 1 to max_tasks
+  const double*
+      gram;  ///< G = J J^T [K, K], row-major, symmetric, unscaled; with one task it may be NaN
+  std::int64_t step;  ///< which step this is, 1 for the first; skipped steps do not count
+  double* scratch;    ///< [scratch(K)] of the aggregator's own, uninitialised
 };
 
 /// One number a task, given by the user: at most max_tasks of them.

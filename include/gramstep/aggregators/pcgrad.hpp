@@ -45,9 +45,9 @@ struct PCGrad {
     for (int j = tasks - 1; j > 0; --j) {  // Fisher and Yates, from the end
       const int draw = tasks - 1 - j;
       if (draw % 4 == 0) {
-        random = philox(seed, {{static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(draw / 4),
-                                static_cast<std::uint32_t>(step),
-                                static_cast<std::uint32_t>(step >> 32)}});
+        random = philox(
+            seed, {{static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(draw / 4),
+                    static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)}});
       }
       const int other = static_cast<int>(
           (static_cast<std::uint64_t>(random.word[draw % 4]) * static_cast<unsigned>(j + 1)) >> 32);

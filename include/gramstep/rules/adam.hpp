@@ -1,8 +1,8 @@
 // Adam: moments of the gradient, bias-corrected; L2 weight decay; AMSGrad by option.
 #pragma once
 
-#include <cmath>
 #include <array>
+#include <cmath>
 #include <string_view>
 #include <tuple>
 

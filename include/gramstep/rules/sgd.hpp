@@ -11,11 +11,11 @@ namespace gramstep::inline v1 {
 
 /// What one element's update needs of SGD's options and the step.
 struct SgdScalars {
-  float lr;         // lr * lr_scale
-  float l2;         // weight decay
-  float momentum;   // mu
-  float take;       // 1 - dampening
-  bool first;       // the buffer has not been used yet
+  float lr;        // lr * lr_scale
+  float l2;        // weight decay
+  float momentum;  // mu
+  float take;      // 1 - dampening
+  bool first;      // the buffer has not been used yet
   bool nesterov;
 };
 
@@ -47,12 +47,12 @@ struct SgdUpdate {
 /// State: "momentum_buffer" [N] fp32, where momentum != 0. A skipped step is nobody's first.
 /// Bytes a parameter, fp32, one task: 12, with momentum 20.
 struct SGD {
-  double lr = 1e-3;           ///< learning rate, finite, >= 0
-  double momentum = 0;        ///< mu, >= 0; 0: no buffer
-  double dampening = 0;       ///< tau, >= 0; damps the gradient as it enters the buffer
-  double weight_decay = 0;    ///< L2 penalty, >= 0
-  bool nesterov = false;      ///< needs momentum and no dampening
-  bool maximize = false;      ///< ascend instead of descend
+  double lr = 1e-3;         ///< learning rate, finite, >= 0
+  double momentum = 0;      ///< mu, >= 0; 0: no buffer
+  double dampening = 0;     ///< tau, >= 0; damps the gradient as it enters the buffer
+  double weight_decay = 0;  ///< L2 penalty, >= 0
+  bool nesterov = false;    ///< needs momentum and no dampening
+  bool maximize = false;    ///< ascend instead of descend
 
   static constexpr std::string_view name = "SGD";
   static constexpr std::array<std::string_view, 1> state_names{"momentum_buffer"};
@@ -72,9 +72,12 @@ struct SGD {
 
   /// The scalars of one segment's step; see RuleInput.
   GRAMSTEP_BODY SgdScalars scalars(const RuleInput& in) const {
-    return {static_cast<float>(in.lr),       static_cast<float>(in.weight_decay),
-            static_cast<float>(momentum),    static_cast<float>(1.0 - dampening),
-            in.t == 1,                       nesterov};
+    return {static_cast<float>(in.lr),
+            static_cast<float>(in.weight_decay),
+            static_cast<float>(momentum),
+            static_cast<float>(1.0 - dampening),
+            in.t == 1,
+            nesterov};
   }
 };
 
