@@ -1,5 +1,7 @@
 // The whole step, against the same step written by hand and against streams of as much memory.
+#include <cmath>
 #include <optional>
+#include <stdexcept>
 
 #include "bench/cpu_cases.hpp"
 #include "bench/floors.hpp"
@@ -10,6 +12,21 @@ namespace {
 
 /// Most products of N and K^2 for which the unfused step is measured: beyond, it takes seconds.
 constexpr std::int64_t most_unfused = std::int64_t{1} << 30;
+
+/// The unfused step must do the same work: throws where the first moments, which hold the combined
+/// gradients, differ by more than its sums of N products in fp32 err.
+void expect_same(std::span<const float> expected, std::span<const float> got) {
+  constexpr double tolerance = 1e-2;  // a projection left out makes a difference of 1e-1
+  double error = 0, norm = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double difference = static_cast<double>(got[i]) - static_cast<double>(expected[i]);
+    error += difference * difference;
+    norm += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
+  }
+  if (std::sqrt(error / norm) <= tolerance) return;
+  throw std::runtime_error("unfused step: first moment: got an error of " +
+                           std::to_string(std::sqrt(error / norm)) + ", expected 0.01 at most");
+}
 
 void measure(benchmark::State& state, const Case& which, const Budget& budget) {
   const Layout layout = which.layout();
@@ -33,6 +50,9 @@ void measure(benchmark::State& state, const Case& which, const Budget& budget) {
   std::optional<Unfused> unfused;
   if (which.size * which.tasks * which.tasks <= most_unfused) {
     unfused.emplace(rows);
+    unfused->step();
+    optimizer.step(params.span(), gradients);
+    expect_same(optimizer.state("exp_avg"), unfused->first_moment());
     contenders.push_back(
         {"unfused", [&] { unfused->step(); }, [&] { return unfused->bytes(); }});
   }

@@ -30,7 +30,7 @@ Layout Case::layout() const {
 
 OptimizerOptions Case::options(Device device) const {
   OptimizerOptions options{.rule = make_rule(rule), .tasks = tasks, .device = device};
-  if (tasks > 1) options.aggregator = PCGrad{};
+  if (tasks > 1) options.aggregator = PCGrad{.order = PCGradOrder::fixed};
   options.clip_norm = 1e30;
   return options;
 }

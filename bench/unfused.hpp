@@ -19,6 +19,8 @@ class Unfused {
 
   void step();
 
+  std::span<const float> first_moment() const { return m_.span(); }
+
   /// Bytes that the last step moved: they depend on how many pairs were in conflict.
   std::int64_t bytes() const { return 4 * streams_ * size_; }
 

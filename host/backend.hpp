@@ -45,13 +45,21 @@ struct StepMemory {
   const float* heads;
 };
 
+/// What a message calls an argument of a step; text is made of it only when a message is.
+struct ArgumentName {
+  const char* name;
+  int row = -1;  // of gradients.rows
+
+  std::string text() const;
+};
+
 /// See Optimizer for what each member promises.
 class Backend {
  public:
   virtual ~Backend() = default;
 
   /// Throws InvalidArgument unless the pointer is memory of this device.
-  virtual void check_memory(const std::string& what, const void* pointer) const = 0;
+  virtual void check_memory(const ArgumentName& what, const void* pointer) const = 0;
   virtual void check_stream(Stream stream) const = 0;
 
   // The three stages. gram is called where Setup::look says so; update does nothing where the plan

@@ -64,9 +64,10 @@ class CpuBackend final : public Backend {
         lanes_(setup.look ? threads_ * lanes_stride() : 0),
         scratch_(setup.scratch) {}
 
-  void check_memory(const std::string& what, const void* pointer) const override {
-    expect(!is_device_memory(pointer), what,
-           "got memory of a CUDA device, expected host memory for an optimizer on the CPU");
+  void check_memory(const ArgumentName& what, const void* pointer) const override {
+    if (!is_device_memory(pointer)) return;
+    throw InvalidArgument(what.text() + ": got memory of a CUDA device, expected host memory for " +
+                          "an optimizer on the CPU");
   }
 
   void check_stream(Stream stream) const override {

@@ -2,6 +2,7 @@
 #include "gramstep/optimizer.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "gramstep/error.hpp"
@@ -17,10 +18,10 @@ class LastStep {
  public:
   bool is(const host::StepMemory& memory, int tasks, Stream stream) const {
     return known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream &&
-           std::equal(rows_.begin(), rows_.end(), memory.rows, memory.rows + tasks);
+           std::equal(memory.rows, memory.rows + tasks, rows_);
   }
   void remember(const host::StepMemory& memory, int tasks, Stream stream) {
-    rows_.assign(memory.rows, memory.rows + tasks);
+    std::copy_n(memory.rows, tasks, rows_);
     params_ = memory.params;
     heads_ = memory.heads;
     stream_ = stream;
@@ -32,7 +33,7 @@ class LastStep {
   const float* params_ = nullptr;
   const float* heads_ = nullptr;
   Stream stream_ = nullptr;
-  std::vector<const float*> rows_;
+  const float* rows_[max_tasks] = {};
 };
 
 std::unique_ptr<host::Backend> make_backend(const host::Setup& setup) {
@@ -60,13 +61,7 @@ class Optimizer::Implementation {
   void check(const host::StepMemory& memory, Stream stream) const {
     if (last.is(memory, setup.tasks, stream)) return;
     host::validate_overlap(layout, setup.tasks, memory, states);
-    if (layout.size() > 0) backend->check_memory("Optimizer::step: params", memory.params);
-    if (layout.heads_size() > 0) {
-      backend->check_memory("Optimizer::step: gradients.heads", memory.heads);
-    }
-    for (int k = 0; k < setup.tasks && layout.shared_size() > 0; ++k) {
-      backend->check_memory(host::row_name(k), memory.rows[k]);
-    }
+    host::validate_devices(layout, setup.tasks, memory, *backend);
     backend->check_stream(stream);
   }
 
@@ -126,8 +121,11 @@ class Optimizer::Implementation {
   mutable std::int64_t reported_skips = 0;
 };
 
-Optimizer::Optimizer(Layout layout, OptimizerOptions options)
-    : implementation_(std::make_unique<Implementation>(std::move(layout), std::move(options))) {}
+Optimizer::Optimizer(Layout layout, OptimizerOptions options) try
+    : implementation_(std::make_unique<Implementation>(std::move(layout), std::move(options))) {
+} catch (const std::bad_alloc&) {
+  throw OutOfMemory("Optimizer: no host memory for the tables of this layout");
+}
 Optimizer::~Optimizer() = default;
 Optimizer::Optimizer(Optimizer&&) noexcept = default;
 Optimizer& Optimizer::operator=(Optimizer&&) noexcept = default;
@@ -177,8 +175,7 @@ void Optimizer::set_lr(double lr, Stream stream) {
 
 void Optimizer::set_loss_scale(double loss_scale, Stream stream) {
   Implementation& self = checked("set_loss_scale");
-  expect(loss_scale > 0, "Optimizer::set_loss_scale: loss_scale", "expected > 0");
-  expect_in("Optimizer::set_loss_scale: loss_scale", loss_scale, 0);
+  host::expect_positive("Optimizer::set_loss_scale: loss_scale", loss_scale);
   self.backend->check_stream(stream);
   self.options.loss_scale = loss_scale;
   self.backend->set_controls({self.lr(), loss_scale}, stream);

@@ -36,10 +36,14 @@ TaskValues::TaskValues(std::span<const double> values) {
 namespace gramstep::host {
 namespace {
 
-void expect_count(const std::string& what, std::int64_t got, std::int64_t expected,
+constexpr ArgumentName params_name{"params"};
+constexpr ArgumentName heads_name{"gradients.heads"};
+constexpr ArgumentName row_name(int k) { return {"gradients.rows", k}; }
+
+void expect_count(const ArgumentName& what, std::int64_t got, std::int64_t expected,
                   const char* of) {
   if (got == expected) return;
-  throw InvalidArgument(what + ": got " + std::to_string(got) + ", expected " +
+  throw InvalidArgument(what.text() + ": got " + std::to_string(got) + ", expected " +
                         std::to_string(expected) + " (" + of + ")");
 }
 
@@ -49,29 +53,9 @@ void expect_within(const char* what, int got, int low, int high) {
                         std::to_string(low) + " to " + std::to_string(high));
 }
 
-void expect_positive(const char* what, double value) {
-  if (!(value > 0)) expect(false, what, "got " + std::to_string(value) + ", expected > 0");
-  expect_in(what, value, 0);
-}
-
-/// There, and aligned to fp32, unless it is empty.
-void expect_floats(const std::string& what, const float* data, std::int64_t size) {
-  if (size == 0) return;
-  if (data == nullptr) {
-    throw InvalidArgument(what + ": got null, expected " + std::to_string(size) + " elements");
-  }
-  const auto address = reinterpret_cast<std::uintptr_t>(data);
-  if (address % alignof(float) != 0) {
-    std::ostringstream message;
-    message << what << ": got address 0x" << std::hex << address
-            << ", expected a multiple of 4 bytes";
-    throw InvalidArgument(message.str());
-  }
-}
-
 /// Memory with a name for messages.
 struct Region {
-  std::string name;
+  ArgumentName name;
   const float* data;
   std::int64_t size;
 
@@ -82,10 +66,40 @@ struct Region {
   }
 };
 
+/// There, and aligned to fp32, unless it is empty.
+void expect_floats(const Region& region) {
+  if (region.size == 0) return;
+  if (region.data == nullptr) {
+    throw InvalidArgument(region.name.text() + ": got null, expected " +
+                          std::to_string(region.size) + " elements");
+  }
+  const auto address = reinterpret_cast<std::uintptr_t>(region.data);
+  if (address % alignof(float) == 0) return;
+  std::ostringstream message;
+  message << region.name.text() << ": got address 0x" << std::hex << address
+          << ", expected a multiple of 4 bytes";
+  throw InvalidArgument(message.str());
+}
+
+void expect_apart(const Region& gradient, const Region& written, const char* of) {
+  if (!gradient.overlaps(written)) return;
+  throw InvalidArgument(gradient.name.text() + ": got memory that overlaps " + of +
+                        ", expected memory of its own");
+}
+
 }  // namespace
 
-std::string row_name(int k) {
-  return std::string("Optimizer::step: gradients.rows[").append(std::to_string(k)).append("]");
+std::string ArgumentName::text() const {
+  std::string text = std::string("Optimizer::step: ") + name;
+  if (row >= 0) text.append("[").append(std::to_string(row)).append("]");
+  return text;
+}
+
+void expect_positive(const char* what, double value) {
+  if (std::isfinite(value) && value > 0) return;
+  std::ostringstream message;
+  message << what << ": got " << value << ", expected a finite number > 0";
+  throw InvalidArgument(message.str());
 }
 
 void validate(const Layout& layout, const OptimizerOptions& options) {
@@ -107,37 +121,42 @@ void validate(const Layout& layout, const OptimizerOptions& options) {
 
 void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
                     const Gradients& gradients) {
-  const std::string where = "Optimizer::step: ";
-  expect_count(where + "params", std::ssize(params), layout.size(), "layout.size()");
-  expect_count(where + "gradients.rows", std::ssize(gradients.rows), tasks, "tasks");
-  expect_count(where + "gradients.row_size", gradients.row_size, layout.shared_size(),
+  expect_count(params_name, std::ssize(params), layout.size(), "layout.size()");
+  expect_count({"gradients.rows"}, std::ssize(gradients.rows), tasks, "tasks");
+  expect_count({"gradients.row_size"}, gradients.row_size, layout.shared_size(),
                "layout.shared_size()");
-  expect_count(where + "gradients.heads", std::ssize(gradients.heads), layout.heads_size(),
-               "layout.heads_size()");
-  expect_floats(where + "params", params.data(), std::ssize(params));
-  expect_floats(where + "gradients.heads", gradients.heads.data(), std::ssize(gradients.heads));
+  expect_count(heads_name, std::ssize(gradients.heads), layout.heads_size(), "layout.heads_size()");
+  expect_floats({params_name, params.data(), layout.size()});
+  expect_floats({heads_name, gradients.heads.data(), layout.heads_size()});
   for (int k = 0; k < tasks; ++k) {
-    expect_floats(row_name(k), gradients.rows[static_cast<std::size_t>(k)], gradients.row_size);
+    expect_floats({row_name(k), gradients.rows[static_cast<std::size_t>(k)], layout.shared_size()});
   }
 }
 
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
                       std::span<float* const> states) {
-  const Region params{"Optimizer::step: params", memory.params, layout.size()};
-  std::vector<Region> written{params};
-  for (const float* state : states) written.push_back({"state", state, layout.size()});
-  std::vector<Region> read{{"Optimizer::step: gradients.heads", memory.heads, layout.heads_size()}};
-  for (int k = 0; k < tasks; ++k) {
-    read.push_back({row_name(k), memory.rows[k], layout.shared_size()});
-  }
-  for (std::size_t s = 1; s < written.size(); ++s) {
-    expect(!params.overlaps(written[s]), params.name, "got memory of the optimizer's own state");
-  }
-  for (const Region& gradient : read) {
-    for (const Region& target : written) {
-      expect(!gradient.overlaps(target), gradient.name,
-             "got memory that overlaps " + target.name + ", expected memory of its own");
+  const Region params{params_name, memory.params, layout.size()};
+  const auto check_gradient = [&](const Region& gradient) {
+    expect_apart(gradient, params, "params");
+    for (const float* state : states) {
+      expect_apart(gradient, {{"state"}, state, layout.size()}, "the optimizer's state");
     }
+  };
+  for (const float* state : states) {
+    expect_apart(params, {{"state"}, state, layout.size()}, "the optimizer's state");
+  }
+  check_gradient({heads_name, memory.heads, layout.heads_size()});
+  for (int k = 0; k < tasks; ++k) {
+    check_gradient({row_name(k), memory.rows[k], layout.shared_size()});
+  }
+}
+
+void validate_devices(const Layout& layout, int tasks, const StepMemory& memory,
+                      const Backend& backend) {
+  if (layout.size() > 0) backend.check_memory(params_name, memory.params);
+  if (layout.heads_size() > 0) backend.check_memory(heads_name, memory.heads);
+  for (int k = 0; k < tasks && layout.shared_size() > 0; ++k) {
+    backend.check_memory(row_name(k), memory.rows[k]);
   }
 }
 

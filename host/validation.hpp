@@ -6,19 +6,23 @@
 
 namespace gramstep::host {
 
-/// What messages call row k.
-std::string row_name(int k);
+/// Throws InvalidArgument unless value is finite and > 0.
+void expect_positive(const char* what, double value);
 
 /// Throws InvalidArgument unless the options make sense together and for that layout.
 void validate(const Layout& layout, const OptimizerOptions& options);
 
 /// Throws InvalidArgument unless the step's memory has the sizes that the layout asks for, is there,
-/// and is aligned to its elements.
+/// and is aligned to its elements. Like validate_overlap, takes no memory unless it throws.
 void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
                     const Gradients& gradients);
 
 /// Throws InvalidArgument where memory that the step writes overlaps other memory of the step.
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
                       std::span<float* const> states);
+
+/// Throws InvalidArgument unless the step's memory is the backend's device's.
+void validate_devices(const Layout& layout, int tasks, const StepMemory& memory,
+                      const Backend& backend);
 
 }  // namespace gramstep::host

@@ -129,7 +129,7 @@ class CudaBackend final : public Backend {
     cudaSetDevice(before);
   }
 
-  void check_memory(const std::string& what, const void* pointer) const override {
+  void check_memory(const ArgumentName& what, const void* pointer) const override {
     const CurrentDevice current(ordinal());
     cudaPointerAttributes found{};
     check(cudaPointerGetAttributes(&found, pointer), "cudaPointerGetAttributes");
@@ -138,7 +138,7 @@ class CudaBackend final : public Backend {
     const std::string got = found.type == cudaMemoryTypeDevice
                                 ? "memory of CUDA device " + std::to_string(found.device)
                                 : "host memory";
-    throw InvalidArgument(what + ": got " + got + ", expected memory of CUDA device " +
+    throw InvalidArgument(what.text() + ": got " + got + ", expected memory of CUDA device " +
                           std::to_string(ordinal()));
   }
 

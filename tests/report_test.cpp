@@ -1,6 +1,7 @@
 // What the report says, against the reference.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tests/twin.hpp"
 
@@ -8,8 +9,8 @@ namespace gramstep::test {
 namespace {
 
 /// The CPU multiplies and adds in fp32, at most 64 products a lane before it widens to double: a
-/// product's own rounding and 63 additions' (the first adds to zero), of each at most 2^-24, and
-/// (1 + 2^-24)^64 - 1 < 66 * 2^-24 leaves room for the sums in double. A product may be flushed.
+/// product's own rounding and 63 additions' (the first adds to zero), each of at most 2^-24, and (1 +
+/// 2^-24)^64 - 1 < 66 * 2^-24 leaves room for the sums in double. A product may be flushed.
 constexpr double gram_bound = 66 * 0x1p-24;
 
 /// sum_e |a_e b_e|
@@ -71,15 +72,33 @@ TEST(Report, GramOfManySpansIsWithinItsBound) {
   record_share(expect_gram(twin.optimizer.report(), twin.outcome));
 }
 
-/// Products of one value whose low bits are cut off nearly half a unit at a time wherever a lane's
-/// sum is in [256, 512), as it is for the second half of 256 terms: they would lose 62 roundings,
-/// and after the 32 that a lane may take they lose next to nothing.
+/// Numbers just below 2, whose sum in fp32 loses nearly half a unit in the last place with every one
+/// of them.
+std::vector<float> losing_terms(std::size_t count) {
+  std::vector<float> terms;
+  float sum = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float unit = std::ldexp(1.0f, std::max(std::ilogb(sum + 2), 1) - 23);
+    terms.push_back(2 - unit / 2 - 0x1p-23f);
+    sum += terms.back();
+  }
+  return terms;
+}
+
 TEST(Report, GramIsWidenedBeforeRoundingsAddUp) {
+  constexpr std::int64_t lanes = 16, chunk = 4096;
+  const std::vector<float> terms = losing_terms(chunk / lanes);
+  const float in_fp32 = std::accumulate(terms.begin(), terms.end(), 0.0f);
+  const double exact = std::accumulate(terms.begin(), terms.end(), 0.0);
+  ASSERT_GT(exact - static_cast<double>(in_fp32), gram_bound * exact) << "proves nothing";
+
   Layout layout;
-  layout.add("a", {4096});
+  layout.add("a", {chunk});
   Twin twin(layout, {.tasks = 2});
-  std::ranges::fill(twin.gradient("a", 0), 2 - 0x1p-15f + 125 * 0x1p-23f);
-  std::ranges::fill(twin.gradient("a", 1), 1.0f);
+  for (std::int64_t e = 0; e < chunk; ++e) {
+    twin.rows[0][e] = terms[static_cast<std::size_t>(e / lanes)];
+    twin.rows[1][e] = 1;
+  }
   twin.step();
   record_share(expect_gram(twin.optimizer.report(), twin.outcome));
 }
