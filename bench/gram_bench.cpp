@@ -51,9 +51,8 @@ void measure(benchmark::State& state, const Case& which, std::int64_t padding,
 void add(const Extent& extent, Case which, std::int64_t padding = Rows::padding) {
   which.rule = "SGD";  // whose state takes no memory
   add_cpu_benchmark(which.name("gram") + (padding == 0 ? "/unpadded" : ""),
-                    which.size * (which.tasks + 1), [=](benchmark::State& state) {
-                      measure(state, which, padding, extent);
-                    });
+                    which.size * (which.tasks + 1),
+                    [=](benchmark::State& state) { measure(state, which, padding, extent); });
 }
 
 }  // namespace

@@ -57,8 +57,8 @@ double time_on_cpu(const std::function<void()>& run) {
   return seconds_since(begin);
 }
 
-void compare(benchmark::State& state, const std::vector<Contender>& contenders,
-             const Timer& timer, const Budget& budget) {
+void compare(benchmark::State& state, const std::vector<Contender>& contenders, const Timer& timer,
+             const Budget& budget) {
   for (auto _ : state) {
     const Times times = time_rounds(contenders, timer, budget);
     state.SetIterationTime(median(times[0]));

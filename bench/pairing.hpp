@@ -41,8 +41,8 @@ struct Budget {
 ///   seconds, bytes, GB/s
 ///   ratio   the time of the contender named "floor" by its own
 ///   times   its own time by the subject's
-void compare(benchmark::State& state, const std::vector<Contender>& contenders,
-             const Timer& timer, const Budget& budget);
+void compare(benchmark::State& state, const std::vector<Contender>& contenders, const Timer& timer,
+             const Budget& budget);
 
 /// Registers a benchmark; `body` calls compare() once.
 void add_benchmark(const std::string& name, const std::function<void(benchmark::State&)>& body);

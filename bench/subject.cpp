@@ -10,15 +10,13 @@ Rule make_rule(const std::string& name) {
   if (name == "momentum") return SGD{.momentum = 0.9};
   if (name == "Adam") return Adam{};
   if (name == "AdamW") return AdamW{};
-  throw std::invalid_argument("Case.rule: got " + name +
-                              ", expected SGD, momentum, Adam or AdamW");
+  throw std::invalid_argument("Case.rule: got " + name + ", expected SGD, momentum, Adam or AdamW");
 }
 
 }  // namespace
 
 std::string Case::name(const std::string& subject) const {
-  const std::string name =
-      subject + "/K:" + std::to_string(tasks) + "/N:" + std::to_string(size);
+  const std::string name = subject + "/K:" + std::to_string(tasks) + "/N:" + std::to_string(size);
   return segments == 1 ? name : name + "/segments:" + std::to_string(segments);
 }
 

@@ -19,9 +19,9 @@ template <class Body>
 
 }  // namespace
 
-Unfused::Unfused(const Rows& rows)
+Unfused::Unfused(const Rows& rows, std::int64_t size)
     : rows_(rows),
-      size_(rows.size()),
+      size_(size),
       projected_(size_),
       combined_(size_),
       params_(size_),
@@ -82,11 +82,11 @@ void Unfused::adamw(const float* gradient) {
   float* __restrict v = v_.data();
   const auto steps = static_cast<float>(steps_);
   const float root_c2 = std::sqrt(1.0f - std::pow(beta2, steps));
-  const float size = lr / (1.0f - std::pow(beta1, steps));
+  const float rate = lr / (1.0f - std::pow(beta1, steps));
   scale(1.0f - lr * weight_decay, p);
   pass(size_, [=](std::int64_t i) { m[i] = beta1 * m[i] + (1.0f - beta1) * g[i]; });
   pass(size_, [=](std::int64_t i) { v[i] = beta2 * v[i] + (1.0f - beta2) * g[i] * g[i]; });
-  pass(size_, [=](std::int64_t i) { p[i] -= size * m[i] / (std::sqrt(v[i]) / root_c2 + epsilon); });
+  pass(size_, [=](std::int64_t i) { p[i] -= rate * m[i] / (std::sqrt(v[i]) / root_c2 + epsilon); });
   streams_ += 3 + 3 + 4;
 }
 

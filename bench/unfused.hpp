@@ -13,9 +13,9 @@ namespace gramstep::bench {
 /// projected gradient is added to the sum as soon as it is done, so K rows need one temporary, not K.
 class Unfused {
  public:
-  /// Works in place on these gradients, with a scale and a clip that leave their values as they are,
-  /// and on parameters and state of its own.
-  explicit Unfused(const Rows& rows);
+  /// Works in place on the first `size` elements of these gradients, with a scale and a clip that leave
+  /// their values as they are, and on parameters and state of its own.
+  Unfused(const Rows& rows, std::int64_t size);
 
   void step();
 

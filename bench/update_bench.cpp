@@ -72,9 +72,8 @@ void register_update(const Extent& extent) {
     for (const Case& which : extent.segmented(tasks)) add(extent, which);
   }
   const Case adamw{"AdamW", 1, extent.large()};
-  add_cpu_benchmark(adamw.name("update/AdamW") + "/subnormal", 8 * adamw.size, [=](auto& state) {
-    measure_subnormal(state, adamw, extent.budget());
-  });
+  add_cpu_benchmark(adamw.name("update/AdamW") + "/subnormal", 8 * adamw.size,
+                    [=](auto& state) { measure_subnormal(state, adamw, extent.budget()); });
 }
 
 }  // namespace gramstep::bench

@@ -87,8 +87,9 @@ int Layout::resolve_group(const std::string& where, const SegmentOptions& option
   check_group_options(where, own);
   // Segments that depart from a group alike share one, so that there are no more groups than kinds.
   const auto same = std::find(groups_.begin(), groups_.end(), own);
+  const auto index = static_cast<int>(same - groups_.begin());
   if (same == groups_.end()) groups_.push_back(own);
-  return static_cast<int>(same - groups_.begin());
+  return index;
 }
 
 std::int64_t Layout::parameters() const {
