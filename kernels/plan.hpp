@@ -139,7 +139,8 @@ struct PlanBody {
     // Rounding may leave a sum that cancels a little below zero.
     const double norm = sqrt((squared < 0 ? 0.0 : squared) + found.heads_squared);
     const double ratio = a.clip_norm / (norm + 1e-6);
-    const double clip = ratio >= 1.0 ? 1.0 : ratio;  // a NaN comes through
+    // A norm that is not finite comes through, but only where a clip was asked for.
+    const double clip = !is_finite(a.clip_norm) || ratio >= 1.0 ? 1.0 : ratio;
     if (x.thread() == 0) {
       found.norm = norm;
       found.clip = clip;
