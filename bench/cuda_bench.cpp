@@ -1,8 +1,8 @@
 // All benchmarks of the CUDA backend: cuda_bench [--quick] [Google Benchmark's options].
 //
-// The floor is a device copy that reads and writes as many bytes. Caches are flushed before every run;
-// times are CUDA events'. Without a device it says so and measures nothing; with GRAMSTEP_REQUIRE_GPU=1
-// that is a failure.
+// The floor is a device copy that reads and writes as many bytes. Caches are flushed before every
+// run; times are CUDA events'. Without a device it says so and measures nothing; with
+// GRAMSTEP_REQUIRE_GPU=1 that is a failure.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>

@@ -12,8 +12,8 @@
 namespace gramstep::bench {
 namespace {
 
-/// Waits until the threads of one library, which spin for a while when their work is done, have gone
-/// to sleep; then wakes OpenMP's.
+/// Waits until the threads of one library, which spin for a while when their work is done, have
+/// gone to sleep; then wakes OpenMP's.
 [[maybe_unused]] void let_threads_rest() {
   std::this_thread::sleep_for(std::chrono::milliseconds(40));
 #pragma omp parallel

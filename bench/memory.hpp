@@ -28,8 +28,8 @@ class Floats {
 void fill_uniform(std::span<float> to, std::uint32_t seed, float scale = 1.0f);
 
 /// K gradient rows in one matrix, every second one in conflict with the others (cosines of 0.2 and
-/// -0.2). Rows lie further apart than their length: a stride that is a power of two maps all of them to
-/// the same sets of the caches.
+/// -0.2). Rows lie further apart than their length: a stride that is a power of two maps all of
+/// them to the same sets of the caches.
 class Rows {
  public:
   static constexpr std::int64_t padding = 272;  // 17 cache lines

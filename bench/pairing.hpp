@@ -36,8 +36,9 @@ struct Budget {
   int most;
 };
 
-/// Times all contenders round by round, in both orders in turn. The first is the subject, whose median
-/// time is the benchmark's. Counters, medians over rounds, those of the others with "<name>." before:
+/// Times all contenders round by round, in both orders in turn. The first is the subject, whose
+/// median time is the benchmark's. Counters, medians over rounds, those of the others with
+/// "<name>." before:
 ///   seconds, bytes, GB/s
 ///   ratio   the time of the contender named "floor" by its own
 ///   times   its own time by the subject's
@@ -47,8 +48,8 @@ void compare(benchmark::State& state, const std::vector<Contender>& contenders, 
 /// Registers a benchmark; `body` calls compare() once.
 void add_benchmark(const std::string& name, const std::function<void(benchmark::State&)>& body);
 
-/// Takes "--quick" out of a program's arguments, hands the rest to Google Benchmark, and says whether
-/// it was there. Ends the program where an argument is unknown.
+/// Takes "--quick" out of a program's arguments, hands the rest to Google Benchmark, and says
+/// whether it was there. Ends the program where an argument is unknown.
 bool initialize(int argc, char** argv);
 
 }  // namespace gramstep::bench

@@ -9,12 +9,12 @@
 namespace gramstep::bench {
 
 /// PCGrad (sum, fixed order) with loss scale, clip by global norm and AdamW. Every pass is a plain
-/// parallel loop, vectorised for this machine. One saving that a careful programmer makes: a
-/// projected gradient is added to the sum as soon as it is done, so K rows need one temporary, not K.
+/// parallel loop, vectorised for this machine. A projected gradient is added to the sum as soon as
+/// it is done, as a careful programmer would, so K rows need one temporary, not K.
 class Unfused {
  public:
-  /// Works in place on the first `size` elements of these gradients, with a scale and a clip that leave
-  /// their values as they are, and on parameters and state of its own.
+  /// Works in place on the first `size` elements of these gradients, with a scale and a clip that
+  /// leave their values as they are, and on parameters and state of its own.
   Unfused(const Rows& rows, std::int64_t size);
 
   void step();

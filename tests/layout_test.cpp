@@ -123,6 +123,19 @@ TEST(Layout, ViewsAreOfAnyTypeAndTouchNoMemory) {
   expect_error<InvalidArgument>([&] { view(layout, buffer.data(), "c"); }, {"\"c\""});
 }
 
+TEST(Layout, HeadsAreFoundInTheHeadsOwnBuffer) {
+  Layout layout;
+  layout.add("head", {5}, {.task = 0});
+  layout.add("trunk", {300});
+  layout.add("other", {2, 2}, {.task = 1});
+  std::vector<float> heads(static_cast<std::size_t>(layout.heads_size()));
+  EXPECT_EQ(head_view(layout, heads.data(), "head").data, heads.data());
+  EXPECT_EQ(head_view(layout, heads.data(), "other").data, heads.data() + 128);
+  EXPECT_EQ(head_view(layout, heads.data(), "other").shape, (Shape{2, 2}));
+  expect_error<InvalidArgument>([&] { head_view(layout, heads.data(), "trunk"); },
+                                {"trunk", "head"});
+}
+
 /// The resolved group of a segment.
 GroupOptions group_of(const Layout& layout, std::string_view name) {
   return layout.groups()[static_cast<std::size_t>(layout.segment(name).group)];

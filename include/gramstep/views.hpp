@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "gramstep/layout.hpp"
+#include "gramstep/rules/common.hpp"
 
 namespace gramstep::inline v1 {
 
@@ -27,6 +29,16 @@ template <class T>
 TensorView<T> view(const Layout& layout, T* buffer, std::string_view name) {
   Segment segment = layout.segment(name);
   return {buffer + segment.offset, segment.size, std::move(segment.shape)};
+}
+
+/// The view of head `name` in `heads`, a buffer of layout.heads_size() elements such as the heads'
+/// gradients, whose first element belongs to element layout.shared_size() of the flat buffer.
+/// Throws InvalidArgument for a name that is not there, or not a head's. Touches no memory.
+template <class T>
+TensorView<T> head_view(const Layout& layout, T* heads, std::string_view name) {
+  Segment segment = layout.segment(name);
+  expect(segment.task != shared_by_all, name, "is shared by all tasks, expected a head");
+  return {heads + (segment.offset - layout.shared_size()), segment.size, std::move(segment.shape)};
 }
 
 }  // namespace gramstep::inline v1
