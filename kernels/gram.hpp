@@ -113,6 +113,21 @@ GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t sp
   block_sums(x, sums, room, [=](int, double sum) { *partial = sum; });
 }
 
+/// A block takes spans in turn: those of the shared part by shared_span(span), then the heads'.
+template <class X, class SharedSpan>
+GRAMSTEP_BODY void over_spans(const X& x, const GramArguments& a, HeadSums& room,
+                              const SharedSpan& shared_span) {
+  const std::int64_t spans = std::int64_t{a.work.shared_spans} + a.work.head_spans;
+  for (std::int64_t span = x.block(); span < spans; span += x.blocks()) {
+    if (span < a.work.shared_spans) {
+      shared_span(span);
+    } else {
+      head_span(x, a, span, room);
+    }
+    x.sync();
+  }
+}
+
 /// All pairs of up to `Rows` rows in registers, for K <= 8. A block takes a span. Pairs of more
 /// rows and their 128-bit loads do not fit 255 registers on every architecture.
 template <int Rows>
@@ -127,15 +142,7 @@ struct GramBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    const std::int64_t spans = std::int64_t{a.work.shared_spans} + a.work.head_spans;
-    for (std::int64_t span = x.block(); span < spans; span += x.blocks()) {
-      if (span < a.work.shared_spans) {
-        shared_span(x, shared, span);
-      } else {
-        head_span(x, a, span, shared.head_sums);
-      }
-      x.sync();
-    }
+    over_spans(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
  private:

@@ -25,15 +25,7 @@ struct GramTiledBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    const std::int64_t spans = std::int64_t{a.work.shared_spans} + a.work.head_spans;
-    for (std::int64_t span = x.block(); span < spans; span += x.blocks()) {
-      if (span < a.work.shared_spans) {
-        shared_span(x, shared, span);
-      } else {
-        head_span(x, a, span, shared.head_sums);
-      }
-      x.sync();
-    }
+    over_spans(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
  private:

@@ -1,42 +1,11 @@
 // CUDA against the CPU backend: the update bit for bit, the Gram matrix within its bound.
+#include "tests/cases.hpp"
 #include "tests/cuda/device_twin.hpp"
 
 namespace gramstep::test {
 namespace {
 
-Layout awkward_layout(int tasks) {
-  Layout layout;
-  layout.add_group("other", {.lr_scale = 0.5, .weight_decay = 0.25, .maximize = true});
-  for (const std::int64_t size : edge_sizes) {
-    SegmentOptions options;
-    if (size % 2 == 0) options.group = "other";
-    layout.add("shared" + std::to_string(size), {size}, options);
-  }
-  layout.add("large", {1000, 333});
-  for (int task = 0; task < tasks && task < 4; ++task) {
-    SegmentOptions options;
-    options.task = task;
-    layout.add("head" + std::to_string(task), {130 + 4'001 * task}, options);
-  }
-  return layout;
-}
-
-struct Case {
-  const char* name;
-  Rule rule;
-  friend std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.name; }
-};
-
-const Case cases[] = {
-    {"SGD", SGD{.lr = 0.1, .weight_decay = 0.01}},
-    {"Momentum", SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.1, .weight_decay = 0.01}},
-    {"Nesterov", SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true, .maximize = true}},
-    {"Adam", Adam{.lr = 0.01, .weight_decay = 0.1}},
-    {"AMSGrad", Adam{.lr = 0.01, .amsgrad = true}},
-    {"AdamW", AdamW{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
-};
-
-class CudaUpdateTest : public CudaTest, public ::testing::WithParamInterface<Case> {};
+class CudaUpdateTest : public CudaTest, public ::testing::WithParamInterface<RuleCase> {};
 
 TEST_P(CudaUpdateTest, UpdateHasTheBitsOfTheCpu) {
   for (const int tasks : {1, 2, 3, 8, 17, 64}) {
@@ -62,7 +31,7 @@ TEST_P(CudaUpdateTest, UpdateHasTheBitsOfTheCpu) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, CudaUpdateTest, ::testing::ValuesIn(cases),
+INSTANTIATE_TEST_SUITE_P(Rules, CudaUpdateTest, ::testing::ValuesIn(rule_cases),
                          [](const auto& each) { return each.param.name; });
 
 using CudaStepTest = CudaTest;

@@ -14,27 +14,9 @@
 #include "kernels/gram_tiled.hpp"
 #include "kernels/plan.hpp"
 #include "kernels/update.hpp"
-#include "tests/support.hpp"
+#include "tests/cases.hpp"
 
 namespace gramstep::test {
-
-/// A layout with segments of all awkward sizes, two groups and a head a task (the first four).
-inline Layout awkward_layout(int tasks) {
-  Layout layout;
-  layout.add_group("other", {.lr_scale = 0.5, .weight_decay = 0.25, .maximize = true});
-  int number = 0;
-  for (const std::int64_t size : edge_sizes) {
-    SegmentOptions options;
-    if (++number % 3 == 0) options.group = "other";
-    layout.add("shared" + std::to_string(size), {size}, options);
-  }
-  for (int task = 0; task < tasks && task < 4; ++task) {
-    SegmentOptions options;
-    options.task = task;
-    layout.add("head" + std::to_string(task), {130 + 4'001 * task}, options);
-  }
-  return layout;
-}
 
 class StageRig {
  public:

@@ -4,21 +4,6 @@
 namespace gramstep::test {
 namespace {
 
-struct Case {
-  const char* name;
-  Rule rule;
-  friend std::ostream& operator<<(std::ostream& out, const Case& each) { return out << each.name; }
-};
-
-const Case cases[] = {
-    {"SGD", SGD{.lr = 0.1, .weight_decay = 0.01}},
-    {"Momentum", SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.1, .weight_decay = 0.01}},
-    {"Nesterov", SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true, .maximize = true}},
-    {"Adam", Adam{.lr = 0.01, .weight_decay = 0.1}},
-    {"AMSGrad", Adam{.lr = 0.01, .amsgrad = true}},
-    {"AdamW", AdamW{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
-};
-
 /// Weights that no rounding spares; inactive segments; third step.
 void decide(StageRig& rig) {
   rig.segments[3].active = rig.segments[5].active = 0;
@@ -32,7 +17,7 @@ void decide(StageRig& rig) {
   rig.step.plan.head_weight = 0.7f;
 }
 
-class UpdateBodyTest : public ::testing::TestWithParam<Case> {};
+class UpdateBodyTest : public ::testing::TestWithParam<RuleCase> {};
 
 TEST_P(UpdateBodyTest, HasTheBitsOfTheCpu) {
   for (const int tasks : {1, 2, 3, 8, 17, 64}) {
@@ -75,7 +60,7 @@ TEST_P(UpdateBodyTest, LeavesASkippedStepAndInactiveSegmentsAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, UpdateBodyTest, ::testing::ValuesIn(cases),
+INSTANTIATE_TEST_SUITE_P(Rules, UpdateBodyTest, ::testing::ValuesIn(rule_cases),
                          [](const auto& each) { return each.param.name; });
 
 }  // namespace
