@@ -10,14 +10,16 @@
 namespace gramstep::host {
 namespace {
 
-constexpr int run_elements = 256;       // between prefetches
-constexpr int prefetch_distance = 768;  // elements: 3 KiB
+constexpr int run_elements = 256;  // between prefetches
 
-/// Fetches the run that lies prefetch_distance ahead of this one.
+// How far ahead, in elements: rows that are combined four at a time, and the rule's own streams, where
+// three times as far costs AdamW with one row 2 to 5 %.
+constexpr int row_distance = 768;
+constexpr int rule_distance = 256;
+
+/// Fetches a run.
 [[gnu::always_inline]] inline void prefetch_run(const float* run) {
-  for (int c = 0; c < run_elements; c += cache_line) {
-    fetch(run + prefetch_distance + c);
-  }
+  for (int c = 0; c < run_elements; c += cache_line) fetch(run + c);
 }
 
 /// Calls function(first, last) for runs of [0, count).
@@ -39,7 +41,7 @@ void combine_rows(const float* const* rows, const float* weights, std::int64_t a
     w[k] = weights[k];
   }
   for_runs(count, [&](int first, int last) {
-    for (int k = 0; k < Count; ++k) prefetch_run(g[k] + first);
+    for (int k = 0; k < Count; ++k) prefetch_run(g[k] + first + row_distance);
     GRAMSTEP_INDEPENDENT
     for (int i = first; i < last; ++i) {
       float d = Add ? to[i] + w[0] * g[0][i] : w[0] * g[0][i];
@@ -98,9 +100,9 @@ void apply_rule(const typename Update::Scalars& scalars, float scale, const floa
   float* state[3] = {};
   for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
   for_runs(count, [&](int first, int last) {
-    prefetch_run(d + first);
-    prefetch_run(p + first);
-    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first);
+    prefetch_run(d + first + rule_distance);
+    prefetch_run(p + first + rule_distance);
+    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
     apply_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
                       state[2] + first, last - first);
   });
