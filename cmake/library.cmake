@@ -15,11 +15,15 @@ function(gramstep_add_objects target)
 endfunction()
 
 gramstep_add_objects(gramstep_host
+    host/aggregation.cpp
+    host/aggregator_text.cpp
+    host/c_aggregation.cpp
     host/c_api.cpp
     host/c_options.cpp
     host/cpu_backend.cpp
     host/layout.cpp
     host/optimizer.cpp
+    host/plan_state.cpp
     host/report.cpp
     host/setup.cpp
     host/validation.cpp
@@ -46,6 +50,7 @@ endif()
 
 if(GRAMSTEP_WITH_CUDA)
   gramstep_add_objects(gramstep_kernels
+      kernels/alone.cu
       kernels/cuda_backend.cu
       kernels/gram.cu
       kernels/plan.cu

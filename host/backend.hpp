@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gramstep/optimizer.hpp"
+#include "host/aggregator_traits.hpp"
 #include "host/work_table.hpp"
 #include "kernels/plan.hpp"
 
@@ -13,29 +14,41 @@ namespace gramstep::host {
 
 /// Everything about an optimizer that does not change from step to step, worked out on the host.
 struct Setup {
+  std::vector<std::int32_t> projection_of;  // [segments]
   Work work;
   std::vector<kernels::GroupSettings> groups;
   std::vector<kernels::SegmentState> segments;  // as they are before the first step
   kernels::StepState initial;
   Rule rule;
   Aggregator aggregator;
+  AggregatorTraits traits;  // of that aggregator
   Device device;
   std::int64_t size = 0;     // elements of the flat buffer
-  std::int64_t scratch = 0;  // doubles
+  std::int64_t scratch = 0;  // doubles a projection
+  kernels::PlanShape shape{};
   double clip_norm = infinity;
+  double smoothing = 0;
   int tasks = 1;
   int states = 0;
   bool look = true;  // run the gram stage
-  bool propagate = false;
+  bool checks = true;  // skip a step whose gradient is not finite
 
   /// Layout and options must have been validated.
   Setup(const Layout& layout, const OptimizerOptions& options);
 
-  /// What the plan stage is told, given where its memory is.
-  kernels::PlanArguments plan_arguments(const kernels::WorkTable& table, kernels::StepState* state,
-                                        kernels::SegmentState* segment_states,
-                                        const kernels::GroupSettings* group_settings,
-                                        const double* partials, double* scratch_at) const;
+  /// The plan's arrays before the first step: nothing was seen, so every finding is NaN.
+  std::vector<double> fresh_plan() const;
+
+  /// Elements from a momentum to the next: skewed, so that no power of two maps all of them to the same
+  /// sets of a cache.
+  std::int64_t momentum_stride() const { return work.shared_size + 272; }
+  /// Elements of Backend::state(index).
+  std::int64_t state_size(int index) const { return index < states ? size : momenta(); }
+  /// Elements of all momenta; 0 for an aggregator without any.
+  std::int64_t momenta() const { return traits.momentum ? 2 * tasks * momentum_stride() : 0; }
+
+  /// What the plan stage is told, but for where its memory is.
+  kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
 };
 
 /// The memory of one step, validated.
@@ -43,12 +56,14 @@ struct StepMemory {
   float* params;
   const float* const* rows;  // [K], host memory
   const float* heads;
+  kernels::Losses losses;
 };
 
 /// What a message calls an argument of a step; text is made of it only when a message is.
 struct ArgumentName {
   const char* name;
-  int row = -1;  // of gradients.rows
+  int row = -1;  // of the rows
+  const char* call = "Optimizer::step";
 
   std::string text() const;
 };
@@ -65,8 +80,15 @@ class Backend {
   // The three stages. gram is called where Setup::look says so; update does nothing where the plan
   // decided to skip.
   virtual void gram(const StepMemory& memory, Stream stream) = 0;
-  virtual void plan(Stream stream) = 0;
+  virtual void plan(const StepMemory& memory, Stream stream) = 0;
   virtual void update(const StepMemory& memory, Stream stream) = 0;
+
+  // The stages alone, see Aggregation; gram has run before sum_gram. Losses as in StepMemory.
+  virtual void sum_gram(double* gram, Stream stream) = 0;
+  virtual void weights(const double* gram, double* weights, const kernels::Losses& losses,
+                       Stream stream) = 0;
+  virtual void combine(const float* const* rows, const double* weights, float* combined,
+                       Stream stream) = 0;
 
   virtual void set_controls(const kernels::Controls& controls, Stream stream) = 0;
   virtual void set_active(int segment, bool active, Stream stream) = 0;
@@ -75,7 +97,12 @@ class Backend {
   virtual kernels::StepState read_step(Stream stream) const = 0;
   virtual std::vector<kernels::SegmentState> read_segments(Stream stream) const = 0;
 
-  /// The rule's state buffer of that index: on the device; copied to and from host memory.
+  /// The plan's arrays, see kernels::PlanMemory, read back after waiting for the stream.
+  virtual std::vector<double> read_plan(Stream stream) const = 0;
+  virtual void write_plan(const std::vector<double>& plan) = 0;
+
+  /// The rule's state buffer of that index, or, from `states` on, the momenta: on the device; copied to
+  /// and from host memory.
   virtual float* state(int index) = 0;
   virtual void read_state(int index, float* to) const = 0;
   virtual void write_state(int index, const float* from) = 0;

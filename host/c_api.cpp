@@ -7,9 +7,12 @@
 #include <string>
 
 #include "gramstep/gramstep.hpp"
+#include "host/c_guard.hpp"
 #include "host/c_options.hpp"
 
 namespace gs = gramstep;
+using namespace gramstep::host::c;
+using gs::host::expect_struct;
 using gs::host::expect_there;
 using gs::host::extent;
 
@@ -21,65 +24,11 @@ struct gramstep_optimizer {
   gs::Optimizer optimizer;
 };
 
-namespace {
-
-thread_local std::string last_error;
-
-gramstep_status fail(gramstep_status status, const char* message) {
-  try {
-    last_error = message;
-  } catch (...) {
-    last_error.clear();
-  }
-  return status;
-}
-
-/// Runs a call and turns what it throws into a status.
-template <class Call>
-gramstep_status guarded(const Call& call) {
-  last_error.clear();
-  try {
-    call();
-    return GRAMSTEP_OK;
-  } catch (const gs::InvalidArgument& error) {
-    return fail(GRAMSTEP_INVALID_ARGUMENT, error.what());
-  } catch (const gs::InvalidState& error) {
-    return fail(GRAMSTEP_INVALID_STATE, error.what());
-  } catch (const gs::DeviceUnavailable& error) {
-    return fail(GRAMSTEP_DEVICE_UNAVAILABLE, error.what());
-  } catch (const gs::OutOfMemory& error) {
-    return fail(GRAMSTEP_OUT_OF_MEMORY, error.what());
-  } catch (const gs::CudaError& error) {
-    return fail(GRAMSTEP_CUDA_ERROR, error.what());
-  } catch (const gs::NonFiniteGradient& error) {
-    return fail(GRAMSTEP_NON_FINITE_GRADIENT, error.what());
-  } catch (const std::bad_alloc&) {
-    return fail(GRAMSTEP_OUT_OF_MEMORY, "out of host memory");
-  } catch (const std::exception& error) {
-    return fail(GRAMSTEP_INTERNAL_ERROR, error.what());
-  } catch (...) {
-    return fail(GRAMSTEP_INTERNAL_ERROR, "unknown exception");
-  }
-}
-
-template <class Value>
-void put(Value* to, Value value) {
-  if (to != nullptr) *to = value;
-}
-
-void put_all(double* to, const std::vector<double>& values) {
-  if (to != nullptr) std::copy(values.begin(), values.end(), to);
-}
-
-gs::Stream as_stream(void* stream) { return static_cast<gs::Stream>(stream); }
-
-}  // namespace
-
 extern "C" {
 
 int gramstep_version(void) { return GRAMSTEP_C_VERSION_MAJOR * 1000 + GRAMSTEP_C_VERSION_MINOR; }
 
-const char* gramstep_last_error(void) { return last_error.c_str(); }
+const char* gramstep_last_error(void) { return last_error().c_str(); }
 
 const char* gramstep_status_name(gramstep_status status) {
   switch (status) {
@@ -162,6 +111,30 @@ gramstep_status gramstep_layout_segment(const gramstep_layout* layout, const cha
   });
 }
 
+int gramstep_aggregator_count(void) {
+  return static_cast<int>(std::variant_size_v<gs::Aggregator>);
+}
+
+const char* gramstep_aggregator_name(int index) {
+  if (index < 0 || index >= gramstep_aggregator_count()) return nullptr;
+  return gs::aggregator_names()[static_cast<std::size_t>(index)].data();  // views of literals
+}
+
+gramstep_status gramstep_aggregator_text(const char* aggregator, char* text, size_t size,
+                                         size_t* needed) {
+  return guarded([&] {
+    expect_there(aggregator, "gramstep_aggregator_text: aggregator");
+    const std::string written = gs::text_of(gs::aggregator_of(aggregator));
+    put(needed, written.size() + 1);
+    if (text == nullptr) return;
+    if (size <= written.size()) {
+      throw gs::InvalidArgument("gramstep_aggregator_text: size: got " + std::to_string(size) +
+                                ", expected at least " + std::to_string(written.size() + 1));
+    }
+    std::copy_n(written.c_str(), written.size() + 1, text);
+  });
+}
+
 gramstep_status gramstep_options_init(gramstep_options* options, int32_t rule) {
   return guarded([&] {
     expect_there(options, "gramstep_options_init: options");
@@ -184,17 +157,22 @@ gramstep_status gramstep_optimizer_create(gramstep_optimizer** optimizer,
 void gramstep_optimizer_destroy(gramstep_optimizer* optimizer) { delete optimizer; }
 
 gramstep_status gramstep_step(gramstep_optimizer* optimizer, float* params, int64_t params_size,
-                              const float* const* rows, int32_t tasks, int64_t row_size,
-                              const float* heads, int64_t heads_size, void* stream) {
+                              const gramstep_gradients* gradients, void* stream) {
   return guarded([&] {
     expect_there(optimizer, "gramstep_step: optimizer");
-    const std::size_t count = extent(tasks, "gramstep_step: tasks");
-    if (count > 0) expect_there(rows, "gramstep_step: rows");
+    expect_there(gradients, "gramstep_step: gradients");
+    expect_struct(gradients, "gramstep_gradients");
+    const gramstep_gradients& from = *gradients;
+    const std::size_t count = extent(from.tasks, "gramstep_step: tasks");
+    const std::size_t losses = extent(from.losses_size, "gramstep_step: losses_size");
+    if (count > 0) expect_there(from.rows, "gramstep_step: rows");
+    if (losses > 0) expect_there(from.losses, "gramstep_step: losses");
     optimizer->optimizer.step(
         {params, extent(params_size, "gramstep_step: params_size")},
-        gs::Gradients{.rows = {rows, count},
-                      .row_size = row_size,
-                      .heads = {heads, extent(heads_size, "gramstep_step: heads_size")}},
+        gs::Gradients{.rows = {from.rows, count},
+                      .row_size = from.row_size,
+                      .heads = {from.heads, extent(from.heads_size, "gramstep_step: heads_size")},
+                      .losses = {from.losses, losses}},
         as_stream(stream));
   });
 }
@@ -224,27 +202,46 @@ gramstep_status gramstep_set_active(gramstep_optimizer* optimizer, const char* s
 }
 
 gramstep_status gramstep_optimizer_report(const gramstep_optimizer* optimizer,
-                                          gramstep_report* report, double* weights, double* gram,
-                                          double* cosines, double* gradient_norms, void* stream) {
+                                          gramstep_report* report,
+                                          const gramstep_report_arrays* arrays, void* stream) {
   return guarded([&] {
     expect_there(optimizer, "gramstep_optimizer_report: optimizer");
+    if (arrays != nullptr) expect_struct(arrays, "gramstep_report_arrays");
     const gs::Report found = optimizer->optimizer.report(as_stream(stream));
     put(report, gramstep_report{.tasks = found.tasks,
                                 .skipped = found.skipped,
                                 .looked = found.looked,
-                                .reserved = 0,
+                                .projections = found.projections,
                                 .steps = found.steps,
                                 .skipped_steps = found.skipped_steps,
                                 .conflict_rate = found.conflict_rate,
                                 .heads_norm = found.heads_norm,
                                 .norm = found.norm,
                                 .clipped_norm = found.clipped_norm,
-                                .lr = found.lr});
-    put_all(weights, found.weights);
-    put_all(gram, found.gram);
-    put_all(cosines, found.cosines);
-    put_all(gradient_norms, found.gradient_norms);
+                                .lr = found.lr,
+                                .mean_steps = found.means.steps,
+                                .mean_conflict_rate = found.means.conflict_rate});
+    if (arrays == nullptr) return;
+    put_all(arrays->weights, found.weights);
+    put_all(arrays->gram, found.gram);
+    put_all(arrays->cosines, found.cosines);
+    put_all(arrays->gradient_norms, found.gradient_norms);
+    put_all(arrays->projection_norms, found.projection_norms);
+    put_all(arrays->dots, found.dots);
+    put_all(arrays->dot_cosines, found.dot_cosines);
+    put_all(arrays->residuals, found.residuals);
+    put_all(arrays->iterations, found.iterations);
+    put_all(arrays->promises_kept, found.promises_kept);
+    put_all(arrays->mean_weights, found.means.weights);
+    put_all(arrays->mean_cosines, found.means.cosines);
+    put_all(arrays->mean_promises_kept, found.means.promises_kept);
   });
+}
+
+const char* gramstep_promise(const gramstep_optimizer* optimizer) {
+  if (optimizer == nullptr) return "";
+  const std::string_view promise = optimizer->optimizer.promise();  // a literal
+  return promise.empty() ? "" : promise.data();
 }
 
 gramstep_status gramstep_segment_steps(const gramstep_optimizer* optimizer, const char* segment,
@@ -276,6 +273,47 @@ gramstep_status gramstep_state(gramstep_optimizer* optimizer, const char* name, 
     const std::span<float> state = optimizer->optimizer.state(name);
     put(data, state.data());
     put(size, static_cast<int64_t>(state.size()));
+  });
+}
+
+int gramstep_plan_state_count(const gramstep_optimizer* optimizer) {
+  if (optimizer == nullptr) return -1;
+  return static_cast<int>(optimizer->optimizer.plan_state_names().size());
+}
+
+const char* gramstep_plan_state_name(const gramstep_optimizer* optimizer, int index) {
+  if (index < 0 || index >= gramstep_plan_state_count(optimizer)) return nullptr;
+  return optimizer->optimizer.plan_state_names()[static_cast<std::size_t>(index)].data();
+}
+
+gramstep_status gramstep_plan_state(const gramstep_optimizer* optimizer, const char* name,
+                                    double* values, int64_t size, int64_t* needed, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_plan_state: optimizer");
+    expect_there(name, "gramstep_plan_state: name");
+    put_state("gramstep_plan_state", optimizer->optimizer.plan_state(name, as_stream(stream)),
+              values, size, needed);
+  });
+}
+
+gramstep_status gramstep_set_plan_state(gramstep_optimizer* optimizer, const char* name,
+                                        const double* values, int64_t size, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_set_plan_state: optimizer");
+    expect_there(name, "gramstep_set_plan_state: name");
+    const std::size_t count = extent(size, "gramstep_set_plan_state: size");
+    if (count > 0) expect_there(values, "gramstep_set_plan_state: values");
+    optimizer->optimizer.set_plan_state(name, {values, count}, as_stream(stream));
+  });
+}
+
+gramstep_status gramstep_task_momentum(gramstep_optimizer* optimizer, int32_t task, float** data,
+                                       int64_t* size, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_task_momentum: optimizer");
+    const std::span<float> momentum = optimizer->optimizer.task_momentum(task, as_stream(stream));
+    put(data, momentum.data());
+    put(size, static_cast<int64_t>(momentum.size()));
   });
 }
 

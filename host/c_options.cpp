@@ -1,8 +1,6 @@
 // Options of the C ABI.
 #include "host/c_options.hpp"
 
-#include <span>
-
 namespace gramstep::host {
 namespace {
 
@@ -37,18 +35,12 @@ Rule rule_of(const gramstep_options& from) {
   }
 }
 
-Aggregator aggregator_of(const gramstep_options& from) {
-  switch (from.aggregator) {
-    case GRAMSTEP_SUM: return Sum{};
-    case GRAMSTEP_MEAN: return Mean{};
-    case GRAMSTEP_CONSTANT:
-      expect_there(from.constant_weights, "gramstep_options.constant_weights");
-      return Constant{TaskValues(std::span<const double>(
-          from.constant_weights, extent(from.tasks, "gramstep_options.tasks")))};
-    case GRAMSTEP_PCGRAD:
-      return PCGrad{from.mean_reduction ? Reduction::mean : Reduction::sum,
-                    from.fixed_order ? PCGradOrder::fixed : PCGradOrder::fresh, from.seed};
-    default: unknown("gramstep_options.aggregator", from.aggregator);
+Projection projection_of(const gramstep_options& from) {
+  switch (from.projection) {
+    case GRAMSTEP_PROJECT_MODEL: return Projection::model;
+    case GRAMSTEP_PROJECT_GROUP: return Projection::group;
+    case GRAMSTEP_PROJECT_SEGMENT: return Projection::segment;
+    default: unknown("gramstep_options.projection", from.projection);
   }
 }
 
@@ -62,11 +54,17 @@ std::optional<NonFinite> non_finite_of(const gramstep_options& from) {
   }
 }
 
-Device device_of(const gramstep_options& from) {
+Aggregator aggregator_or_sum(const char* text) {
+  return text == nullptr ? Aggregator(Sum{}) : aggregator_of(text);
+}
+
+/// Of either option struct.
+template <class Options>
+Device device_of(const Options& from) {
   switch (from.device) {
     case GRAMSTEP_CPU: return cpu(from.threads);
     case GRAMSTEP_CUDA: return cuda(from.ordinal);
-    default: unknown("gramstep_options.device", from.device);
+    default: unknown("device", from.device);
   }
 }
 
@@ -94,26 +92,33 @@ void fill_rule(const Held& rule, gramstep_options& options) {
 }  // namespace
 
 OptimizerOptions options_of(const gramstep_options& from) {
-  if (from.struct_size != sizeof(gramstep_options)) {
-    throw InvalidArgument("gramstep_options.struct_size: got " + std::to_string(from.struct_size) +
-                          ", expected " + std::to_string(sizeof(gramstep_options)) +
-                          " as gramstep_options_init sets it");
-  }
+  expect_struct(&from, "gramstep_options");
   OptimizerOptions options{.rule = rule_of(from),
-                           .aggregator = aggregator_of(from),
+                           .aggregator = aggregator_or_sum(from.aggregator),
                            .tasks = from.tasks,
                            .loss_scale = from.loss_scale,
+                           .projection = projection_of(from),
+                           .smoothing = from.smoothing,
                            .non_finite = non_finite_of(from),
                            .device = device_of(from)};
   if (from.clip_norm != infinity) options.clip_norm = from.clip_norm;
   return options;
 }
 
+AggregationOptions options_of(const gramstep_aggregation_options& from) {
+  expect_struct(&from, "gramstep_aggregation_options");
+  return {.aggregator = aggregator_or_sum(from.aggregator),
+          .tasks = from.tasks,
+          .size = from.size,
+          .batch = from.batch,
+          .smoothing = from.smoothing,
+          .device = device_of(from)};
+}
+
 gramstep_options default_options(std::int32_t rule) {
   gramstep_options options{};
   options.struct_size = sizeof(gramstep_options);
   options.rule = rule;
-  options.aggregator = GRAMSTEP_SUM;
   options.tasks = 1;
   options.clip_norm = infinity;
   options.loss_scale = 1.0;

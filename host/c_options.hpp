@@ -15,6 +15,15 @@ inline void expect_there(const void* pointer, const char* what) {
   }
 }
 
+/// Throws unless a struct that the caller handed in is the one that this library knows.
+template <class Struct>
+void expect_struct(const Struct* given, const char* name) {
+  if (given->struct_size == sizeof(Struct)) return;
+  throw InvalidArgument(std::string(name) + ".struct_size: got " +
+                        std::to_string(given->struct_size) + ", expected " +
+                        std::to_string(sizeof(Struct)));
+}
+
 inline std::size_t extent(std::int64_t size, const char* what) {
   if (size < 0) {
     throw InvalidArgument(std::string(what) + ": got " + std::to_string(size) + ", expected >= 0");
@@ -24,6 +33,7 @@ inline std::size_t extent(std::int64_t size, const char* what) {
 
 /// C++ options from C's. Throws InvalidArgument for a struct of another size or an unknown value.
 OptimizerOptions options_of(const gramstep_options& from);
+AggregationOptions options_of(const gramstep_aggregation_options& from);
 
 /// The defaults of a rule, for one task on the CPU.
 gramstep_options default_options(std::int32_t rule);

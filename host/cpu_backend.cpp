@@ -59,10 +59,13 @@ class CpuBackend final : public Backend {
         threads_(setup.device.threads > 0 ? setup.device.threads : omp_get_max_threads()),
         segments_(setup.segments),
         step_(setup.initial),
+        plan_(setup.fresh_plan()),
         states_(setup.states * state_stride()),
+        momenta_(setup.momenta()),
         partials_(setup.look ? setup.work.partials(setup.tasks) : 0),
         lanes_(setup.look ? threads_ * lanes_stride() : 0),
-        scratch_(setup.scratch) {}
+        scratch_(setup.shape.projections * setup.scratch),
+        aggregator_(setup.aggregator) {}
 
   void check_memory(const ArgumentName& what, const void* pointer) const override {
     if (!is_device_memory(pointer)) return;
@@ -83,25 +86,24 @@ class CpuBackend final : public Backend {
     arguments.work = table();
     arguments.segments = segments_.data();
     arguments.partials = partials_.data();
+    arguments.momenta = momenta();
     arguments.tasks = setup_.tasks;
+    kernels::MomentumFactors factors;
+    const kernels::MomentumFactors* momentum = setup_.traits.momentum ? &factors : nullptr;
+    kernels::momentum_factors(kernels::SingleThread{}, aggregator_, step_, memory.losses,
+                              setup_.tasks, factors);
     const auto spans = static_cast<std::int64_t>(setup_.work.spans.size());
     in_parallel([&](int thread, int threads) {
-      leaves_.gram(arguments, spans * thread / threads, spans * (thread + 1) / threads,
+      leaves_.gram(arguments, momentum, spans * thread / threads, spans * (thread + 1) / threads,
                    lanes_.data() + thread * lanes_stride());
     });
   }
 
-  void plan(Stream) override {
-    const kernels::PlanArguments arguments = setup_.plan_arguments(
-        table(), &step_, segments_.data(), setup_.groups.data(), partials_.data(), scratch_.data());
-    std::visit(
-        [&](const auto& aggregator) {
-          using Body = kernels::PlanBody<std::decay_t<decltype(aggregator)>>;
-          typename Body::Shared shared;
-          Body{arguments, aggregator, kernels::OneOfT<Rule>(setup_.rule)}(kernels::SingleThread{},
-                                                                          shared);
-        },
-        setup_.aggregator);
+  void plan(const StepMemory& memory, Stream) override {
+    const kernels::PlanArguments arguments = plan_arguments(memory.losses);
+    choose_weights(arguments);
+    kernels::PlanSums room;
+    kernels::StepDecision{arguments, rule_}(kernels::SingleThread{}, room);
   }
 
   void update(const StepMemory& memory, Stream) override {
@@ -109,14 +111,48 @@ class CpuBackend final : public Backend {
     kernels::UpdateArguments arguments{};
     arguments.params = memory.params;
     for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
-    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    for (int k = 0; k < setup_.tasks; ++k) {
+      arguments.rows[k] =
+          setup_.traits.momentum ? momenta().before(k, setup_.tasks) : memory.rows[k];
+    }
     arguments.heads = memory.heads;
     arguments.work = table();
     arguments.segments = segments_.data();
     arguments.plan = &step_.plan;
+    arguments.weights = plan_memory().applied;
     arguments.tasks = setup_.tasks;
+    const auto* by_element = setup_.traits.elementwise ? &aggregator_ : nullptr;
     in_parallel([&](int thread, int threads) {
-      update_(arguments, first_chunk(thread, threads), first_chunk(thread + 1, threads));
+      update_(arguments, by_element, first_chunk(thread, threads),
+              first_chunk(thread + 1, threads));
+    });
+  }
+
+  void sum_gram(double* gram, Stream) override {
+    kernels::PlanSums room;
+    kernels::collect_gram(kernels::SingleThread{}, room, partials_.data(),
+                          setup_.work.shared_spans, setup_.tasks, 1.0, scratch_.data(), gram);
+  }
+  void weights(const double* gram, double* weights, const kernels::Losses& losses,
+               Stream) override {
+    kernels::PlanArguments arguments = plan_arguments(losses);
+    arguments.look = false;
+    arguments.memory.gram = const_cast<double*>(gram);  // only read where nothing is collected
+    arguments.memory.weights = weights;
+    choose_weights(arguments);
+    step_.steps += 1;
+  }
+  void combine(const float* const* rows, const double* weights, float* combined,
+               Stream) override {
+    float rounded[max_tasks];
+    std::copy_n(weights, setup_.tasks, rounded);
+    const std::int64_t chunks = static_cast<std::int64_t>(setup_.work.chunks.size());
+    in_parallel([&](int thread, int threads) {
+      for (std::int64_t c = chunks * thread / threads; c < chunks * (thread + 1) / threads; ++c) {
+        const kernels::Chunk& chunk = setup_.work.chunks[static_cast<std::size_t>(c)];
+        leaves_.combine(rows, rounded, setup_.tasks, chunk.begin, chunk.count,
+                        combined + chunk.begin);
+      }
     });
   }
 
@@ -130,12 +166,17 @@ class CpuBackend final : public Backend {
   kernels::StepState read_step(Stream) const override { return step_; }
   std::vector<kernels::SegmentState> read_segments(Stream) const override { return segments_; }
 
-  float* state(int index) override { return states_.data() + index * state_stride(); }
+  std::vector<double> read_plan(Stream) const override { return plan_; }
+  void write_plan(const std::vector<double>& plan) override { plan_ = plan; }
+
+  float* state(int index) override {
+    return index < setup_.states ? states_.data() + index * state_stride() : momenta_.data();
+  }
   void read_state(int index, float* to) const override {
-    std::copy_n(states_.data() + index * state_stride(), setup_.size, to);
+    std::copy_n(const_cast<CpuBackend*>(this)->state(index), setup_.state_size(index), to);
   }
   void write_state(int index, const float* from) override {
-    std::copy_n(from, setup_.size, state(index));
+    std::copy_n(from, setup_.state_size(index), state(index));
   }
   void write_step(const kernels::StepState& step,
                   const std::vector<kernels::SegmentState>& segments) override {
@@ -153,6 +194,35 @@ class CpuBackend final : public Backend {
   }
 
   kernels::WorkTable table() const { return setup_.work.table(); }
+  kernels::PlanMemory plan_memory() { return kernels::PlanMemory::in(plan_.data(), setup_.shape); }
+  kernels::Momenta momenta() { return {momenta_.data(), setup_.momentum_stride(), &step_}; }
+
+  kernels::PlanArguments plan_arguments(const kernels::Losses& losses) {
+    kernels::PlanArguments arguments = setup_.plan_arguments(losses);
+    arguments.state = &step_;
+    arguments.segments = segments_.data();
+    arguments.groups = setup_.groups.data();
+    arguments.partials = partials_.data();
+    arguments.memory = plan_memory();
+    arguments.scratch = scratch_.data();
+    arguments.work = table();
+    return arguments;
+  }
+
+  /// The first part of the plan, a thread a projection.
+  void choose_weights(const kernels::PlanArguments& arguments) const {
+    const std::int64_t projections = setup_.shape.projections;
+    std::visit(
+        [&](const auto& aggregator) {
+          using A = std::decay_t<decltype(aggregator)>;
+#pragma omp parallel for num_threads(projections > 1 ? threads_ : 1)
+          for (std::int64_t p = 0; p < projections; ++p) {
+            kernels::PlanSums room;
+            kernels::ProjectionPlan<A>{arguments, aggregator, p}(kernels::SingleThread{}, room);
+          }
+        },
+        setup_.aggregator);
+  }
 
   /// Calls function(thread, threads) on every thread of one parallel region, subnormals flushed.
   template <class Function>
@@ -181,10 +251,14 @@ class CpuBackend final : public Backend {
   const int threads_;
   std::vector<kernels::SegmentState> segments_;
   kernels::StepState step_;
+  std::vector<double> plan_;
   HugeArray<float> states_;
+  HugeArray<float> momenta_;
   HugeArray<double> partials_;
   HugeArray<double> lanes_;
   HugeArray<double> scratch_;
+  const kernels::OneOfT<Aggregator> aggregator_;
+  const kernels::OneOfT<Rule> rule_{setup_.rule};
 };
 
 }  // namespace

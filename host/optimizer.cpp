@@ -7,6 +7,7 @@
 
 #include "gramstep/error.hpp"
 #include "host/backend.hpp"
+#include "host/plan_state.hpp"
 #include "host/report.hpp"
 #include "host/validation.hpp"
 
@@ -20,6 +21,7 @@ class LastStep {
     return known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream &&
            std::equal(memory.rows, memory.rows + tasks, rows_);
   }
+  // The losses are no part of it: they are checked anew at every step.
   void remember(const host::StepMemory& memory, int tasks, Stream stream) {
     std::copy_n(memory.rows, tasks, rows_);
     params_ = memory.params;
@@ -39,6 +41,14 @@ class LastStep {
 std::unique_ptr<host::Backend> make_backend(const host::Setup& setup) {
   return setup.device.kind == Device::Kind::cpu ? host::make_cpu_backend(setup)
                                                 : host::make_cuda_backend(setup);
+}
+
+/// Whether the plans keep the same state, and the aggregators the same momenta.
+bool same_plan_state(const host::Setup& a, const host::Setup& b) {
+  return std::ranges::equal(host::plan_states(a), host::plan_states(b), {}, &PlanState::name,
+                            &PlanState::name) &&
+         a.tasks == b.tasks && a.shape.projections == b.shape.projections &&
+         a.momenta() == b.momenta();
 }
 
 const OptimizerOptions& validated(const Layout& layout, const OptimizerOptions& options) {
@@ -69,7 +79,7 @@ class Optimizer::Implementation {
     check(memory, stream);
     last.remember(memory, setup.tasks, stream);
     if (setup.look) backend->gram(memory, stream);
-    backend->plan(stream);
+    backend->plan(memory, stream);
     backend->update(memory, stream);
     // The host sees a CPU step's outcome at once, a CUDA step's when it next waits.
     if (raises() && options.device.kind == Device::Kind::cpu) raise_if_skipped(nullptr);
@@ -144,7 +154,9 @@ Optimizer::Implementation& Optimizer::checked(std::string_view member) {
 void Optimizer::step(std::span<float> params, const Gradients& gradients, Stream stream) {
   Implementation& self = checked("step");
   host::validate_sizes(self.layout, self.options.tasks, params, gradients);
-  self.step({params.data(), gradients.rows.data(), gradients.heads.data()}, stream);
+  self.step({params.data(), gradients.rows.data(), gradients.heads.data(),
+             host::losses_of(self.setup, gradients.losses)},
+            stream);
 }
 
 void Optimizer::step(std::span<float> params, std::span<const float> gradient, Stream stream) {
@@ -192,7 +204,8 @@ Report Optimizer::report(Stream stream) const {
   const Implementation& self = checked("report");
   self.backend->check_stream(stream);
   if (self.raises()) self.raise_if_skipped(stream);
-  return host::make_report(self.backend->read_step(stream), self.setup.tasks, self.setup.look);
+  return host::make_report(self.setup, self.backend->read_step(stream),
+                           self.backend->read_plan(stream));
 }
 
 std::vector<std::int64_t> Optimizer::segment_steps(Stream stream) const {
@@ -217,6 +230,50 @@ TensorView<float> Optimizer::state(std::string_view name, std::string_view segme
   return view(checked("state").layout, state(name).data(), segment);
 }
 
+std::string_view Optimizer::promise() const { return checked("promise").setup.traits.promise; }
+
+std::vector<std::string_view> Optimizer::plan_state_names() const {
+  std::vector<std::string_view> names;
+  for (const PlanState& piece : host::plan_states(checked("plan_state_names").setup)) {
+    names.push_back(piece.name);
+  }
+  return names;
+}
+
+std::vector<double> Optimizer::plan_state(std::string_view name, Stream stream) const {
+  const Implementation& self = checked("plan_state");
+  self.backend->check_stream(stream);
+  return host::read_plan_state(self.setup, *self.backend, name, stream);
+}
+
+void Optimizer::set_plan_state(std::string_view name, std::span<const double> values,
+                               Stream stream) {
+  Implementation& self = checked("set_plan_state");
+  self.backend->check_stream(stream);
+  host::write_plan_state(self.setup, *self.backend, name, values, stream);
+}
+
+std::span<float> Optimizer::task_momentum(int task, Stream stream) {
+  Implementation& self = checked("task_momentum");
+  self.backend->check_stream(stream);
+  if (!self.setup.traits.momentum || task < 0 || task >= self.setup.tasks) {
+    throw InvalidArgument("Optimizer::task_momentum: got task " + std::to_string(task) + " of " +
+                          std::string(self.setup.traits.name) +
+                          ", expected a task of an aggregator with momentum");
+  }
+  const int buffer = kernels::current_buffer(self.backend->read_step(stream));
+  float* rows = self.backend->state(self.setup.states);
+  return {rows + (buffer * self.setup.tasks + task) * self.setup.momentum_stride(),
+          static_cast<std::size_t>(self.layout.shared_size())};
+}
+
+int Optimizer::projection_of(std::string_view segment) const {
+  const Implementation& self = checked("projection_of");
+  const int index = self.layout.index(segment);
+  expect(self.layout.segment(index).task == shared_by_all, segment, "is a head, expected shared");
+  return self.setup.projection_of[static_cast<std::size_t>(index)];
+}
+
 void Optimizer::copy_state(const Optimizer& from) {
   Implementation& self = checked("copy_state");
   const Implementation& other = from.checked("copy_state: from");
@@ -225,6 +282,10 @@ void Optimizer::copy_state(const Optimizer& from) {
   }
   if (self.state_names() != other.state_names()) {
     throw InvalidState("Optimizer::copy_state: got state of a rule that keeps other state");
+  }
+  if (!same_plan_state(self.setup, other.setup)) {
+    throw InvalidState("Optimizer::copy_state: got a plan's state of another aggregator, number of "
+                       "tasks or projection");
   }
   auto segments = self.backend->read_segments(nullptr);
   const auto theirs = other.backend->read_segments(nullptr);
@@ -236,11 +297,15 @@ void Optimizer::copy_state(const Optimizer& from) {
   const auto their_step = other.backend->read_step(nullptr);
   step.steps = their_step.steps;
   step.skipped_steps = self.reported_skips = their_step.skipped_steps;
-  std::vector<float> buffer(static_cast<std::size_t>(self.layout.size()));
-  for (int s = 0; s < self.setup.states; ++s) {
+  step.totals = their_step.totals;
+  const int buffers = self.setup.states + (self.setup.traits.momentum ? 1 : 0);
+  std::vector<float> buffer;
+  for (int s = 0; s < buffers; ++s) {
+    buffer.resize(static_cast<std::size_t>(self.setup.state_size(s)));
     other.backend->read_state(s, buffer.data());
     self.backend->write_state(s, buffer.data());
   }
+  self.backend->write_plan(other.backend->read_plan(nullptr));
   self.backend->write_step(step, segments);
 }
 

@@ -2,11 +2,11 @@
 #pragma once
 
 #include "gramstep/report.hpp"
-#include "kernels/step_data.hpp"
+#include "host/backend.hpp"
 
 namespace gramstep::host {
 
-/// The report of the last of those steps; `looked`: whether it had a gram stage.
-Report make_report(const kernels::StepState& step, int tasks, bool looked);
+/// The report of the last of those steps; `plan`: the plan's arrays, as Backend::read_plan gives them.
+Report make_report(const Setup& setup, const kernels::StepState& step, std::vector<double> plan);
 
 }  // namespace gramstep::host

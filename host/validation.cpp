@@ -1,9 +1,11 @@
 // Checks of options and memory, with messages that name what is wrong, what was got and expected.
 #include "host/validation.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <sstream>
 
 #include "gramstep/error.hpp"
@@ -29,6 +31,21 @@ TaskValues::TaskValues(std::span<const double> values) {
                           " values, expected at most " + std::to_string(max_tasks));
   }
   for (const double value : values) values_[size_++] = value;
+}
+
+void expect_preference(std::string_view what, const TaskValues& values, int tasks) {
+  if (values.size() == 0) return;
+  if (values.size() != tasks) {
+    throw InvalidArgument(std::string(what) + ": got " + std::to_string(values.size()) +
+                          " values, expected one for each of " + std::to_string(tasks) +
+                          " tasks, or none");
+  }
+  for (int i = 0; i < tasks; ++i) {
+    if (std::isfinite(values[i]) && values[i] > 0) continue;
+    std::ostringstream message;
+    message << what << "[" << i << "]: got " << values[i] << ", expected a finite number > 0";
+    throw InvalidArgument(message.str());
+  }
 }
 
 }  // namespace gramstep::inline v1
@@ -90,7 +107,7 @@ void expect_apart(const Region& gradient, const Region& written, const char* of)
 }  // namespace
 
 std::string ArgumentName::text() const {
-  std::string text = std::string("Optimizer::step: ") + name;
+  std::string text = std::string(call) + ": " + name;
   if (row >= 0) text.append("[").append(std::to_string(row)).append("]");
   return text;
 }
@@ -115,6 +132,14 @@ void validate(const Layout& layout, const OptimizerOptions& options) {
              options.aggregator);
   if (options.clip_norm) expect_positive("OptimizerOptions.clip_norm", *options.clip_norm);
   expect_positive("OptimizerOptions.loss_scale", options.loss_scale);
+  expect_in("OptimizerOptions.smoothing", options.smoothing, 0, 1);
+  const AggregatorTraits traits = traits_of(options.aggregator, options.tasks);
+  if (traits.elementwise) {
+    const std::string why = "is of no use to " + std::string(traits.name) +
+                            ", which combines element by element and has no weights";
+    expect(!options.clip_norm, "OptimizerOptions.clip_norm", why);
+    expect(options.smoothing == 0, "OptimizerOptions.smoothing", why);
+  }
   expect_within("OptimizerOptions.device.ordinal", options.device.ordinal, 0, 1023);
   expect_within("OptimizerOptions.device.threads", options.device.threads, 0, 1023);
 }
@@ -131,6 +156,38 @@ void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
   for (int k = 0; k < tasks; ++k) {
     expect_floats({row_name(k), gradients.rows[static_cast<std::size_t>(k)], layout.shared_size()});
   }
+}
+
+kernels::Losses losses_of(const Setup& setup, std::span<const float> losses) {
+  kernels::Losses result{};
+  result.needed = setup.traits.needs_losses;
+  result.needed_positive = setup.traits.needs_positive_losses;
+  std::ranges::fill(result.values, std::numeric_limits<float>::quiet_NaN());
+  if (losses.empty() && !result.needed) return result;
+  if (std::ssize(losses) != setup.tasks) {
+    throw InvalidArgument("Optimizer::step: gradients.losses: got " +
+                          std::to_string(losses.size()) + ", expected " +
+                          std::to_string(setup.tasks) + " (tasks)" +
+                          (result.needed ? ", because " + std::string(setup.traits.name) +
+                                               " needs the losses"
+                                         : std::string()));
+  }
+  expect_floats({{"gradients.losses"}, losses.data(), setup.tasks});
+  if (is_device_memory(losses.data())) {
+    expect(setup.device.kind == Device::Kind::cuda, "Optimizer::step: gradients.losses",
+           "got memory of a CUDA device, expected host memory for an optimizer on the CPU");
+    result.at = losses.data();
+    return result;
+  }
+  for (int k = 0; k < setup.tasks; ++k) {
+    const float loss = result.values[k] = losses[static_cast<std::size_t>(k)];
+    if (!result.needed || (std::isfinite(loss) && (loss > 0 || !result.needed_positive))) continue;
+    std::ostringstream message;
+    message << "Optimizer::step: gradients.losses[" << k << "]: got " << loss << ", expected a finite "
+            << (result.needed_positive ? "number > 0" : "number") << " for " << setup.traits.name;
+    throw InvalidArgument(message.str());
+  }
+  return result;
 }
 
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,

@@ -17,6 +17,10 @@ void validate(const Layout& layout, const OptimizerOptions& options);
 void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
                     const Gradients& gradients);
 
+/// The losses of a step as its stages take them. Throws InvalidArgument unless there are K of them where
+/// the aggregator needs them, and, where the host can see them, they are what it can use.
+kernels::Losses losses_of(const Setup& setup, std::span<const float> losses);
+
 /// Throws InvalidArgument where memory that the step writes overlaps other memory of the step.
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
                       std::span<float* const> states);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "gramstep/error.hpp"
 #include "kernels/gram.hpp"
@@ -18,25 +19,36 @@ std::int64_t span_elements(std::int64_t part_size) {
   return elements;
 }
 
+std::int32_t projection_at(const std::vector<kernels::Chunk>& chunks,
+                           const std::vector<std::int32_t>& projection_of, std::int32_t chunk) {
+  const std::int32_t segment = chunks[static_cast<std::size_t>(chunk)].segment;
+  return projection_of[static_cast<std::size_t>(segment)];
+}
+
 constexpr std::int64_t sweep = kernels::gram_threads * 4;
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// Appends the spans of chunks [first, end), which lie in one part of that size.
+/// Appends the spans of chunks [first, end), which lie in one part of that size. A span has one
+/// projection.
 void append_spans(const std::vector<kernels::Chunk>& chunks, std::int32_t first,
-                  std::int64_t part_size, std::vector<kernels::Span>& spans) {
+                  std::int64_t part_size, const std::vector<std::int32_t>& projection_of,
+                  std::vector<kernels::Span>& spans) {
   const std::int64_t most = span_elements(part_size);
   const auto end = static_cast<std::int32_t>(chunks.size());
   std::int64_t elements = 0;
+  std::int32_t projection = 0;
   for (std::int32_t c = first; c < end; ++c) {
     // Rounded up to what a block takes in one sweep: a thread's fp32 sum grows by every sweep, however
     // few of its elements a small chunk has.
     const std::int64_t count = rounded_up(chunks[static_cast<std::size_t>(c)].count, sweep);
-    if (elements == 0 || elements + count > most) {
+    const std::int32_t own = projection_at(chunks, projection_of, c);
+    if (elements == 0 || elements + count > most || own != projection) {
       spans.push_back({c, c});
       elements = 0;
+      projection = own;
     }
     spans.back().last = c + 1;
     elements += count;
@@ -62,7 +74,22 @@ void check_chunk_count(const Layout& layout) {
 
 }  // namespace
 
-Work::Work(const Layout& layout) : shared_size(layout.shared_size()) {
+std::vector<std::int32_t> projections(const Layout& layout, Projection projection) {
+  std::vector<std::int32_t> result(static_cast<std::size_t>(layout.segments()), 0);
+  if (projection == Projection::model) return result;
+  std::map<int, std::int32_t> number_of;  // by group or segment
+  for (int s = 0; s < layout.segments(); ++s) {
+    const Segment segment = layout.segment(s);
+    if (segment.task != shared_by_all) continue;
+    const int key = projection == Projection::group ? segment.group : s;
+    const auto next = static_cast<std::int32_t>(number_of.size());
+    result[static_cast<std::size_t>(s)] = number_of.try_emplace(key, next).first->second;
+  }
+  return result;
+}
+
+Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
+    : shared_size(layout.shared_size()) {
   check_chunk_count(layout);
   for (const bool heads : {false, true}) {
     const auto first = static_cast<std::int32_t>(chunks.size());
@@ -70,15 +97,28 @@ Work::Work(const Layout& layout) : shared_size(layout.shared_size()) {
       const Segment segment = layout.segment(s);
       if ((segment.task != shared_by_all) == heads) append_chunks(segment, s, chunks);
     }
-    append_spans(chunks, first, heads ? layout.heads_size() : layout.shared_size(), spans);
+    append_spans(chunks, first, heads ? layout.heads_size() : layout.shared_size(), projection_of,
+                 spans);
     if (!heads) shared_spans = static_cast<std::int32_t>(spans.size());
+  }
+  // A projection's spans one after another, by offset among themselves.
+  const auto of = [&](const kernels::Span& span) {
+    return projection_at(chunks, projection_of, span.first);
+  };
+  const auto shared_end = spans.begin() + shared_spans;
+  std::ranges::stable_sort(spans.begin(), shared_end, {}, of);
+  const auto last = std::ranges::max_element(projection_of);
+  const std::int32_t count = last == projection_of.end() ? 1 : *last + 1;
+  for (std::int32_t p = 0; p <= count; ++p) {
+    const auto begin = std::ranges::lower_bound(spans.begin(), shared_end, p, {}, of);
+    projection_spans.push_back(static_cast<std::int32_t>(begin - spans.begin()));
   }
 }
 
-kernels::WorkTable Work::table(const kernels::Chunk* chunks_at,
-                               const kernels::Span* spans_at) const {
-  return {chunks_at,    spans_at,     static_cast<std::int32_t>(chunks.size()),
-          shared_spans, head_spans(), shared_size};
+kernels::WorkTable Work::table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at,
+                               const std::int32_t* projection_spans_at) const {
+  return {chunks_at,    spans_at,     projection_spans_at, static_cast<std::int32_t>(chunks.size()),
+          shared_spans, head_spans(), projections(),       shared_size};
 }
 
 }  // namespace gramstep::host

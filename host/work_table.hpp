@@ -3,23 +3,34 @@
 
 #include <vector>
 
-#include "gramstep/layout.hpp"
+#include "gramstep/optimizer.hpp"
 #include "kernels/step_data.hpp"
 
 namespace gramstep::host {
+
+/// Which projection each segment belongs to, [segments]; heads count as of the first. Projections are
+/// numbered by their first shared segment.
+std::vector<std::int32_t> projections(const Layout& layout, Projection projection);
 
 /// The chunks and spans of a layout, owned; see kernels/step_data.hpp.
 struct Work {
   std::vector<kernels::Chunk> chunks;
   std::vector<kernels::Span> spans;
+  std::vector<std::int32_t> projection_spans;  // [projections + 1]
   std::int32_t shared_spans = 0;
   std::int64_t shared_size = 0;
 
-  explicit Work(const Layout& layout);
+  /// `projection_of` [segments]: 0 to P - 1 for shared segments, see projections.
+  Work(const Layout& layout, const std::vector<std::int32_t>& projection_of);
+
+  std::int32_t projections() const { return static_cast<std::int32_t>(projection_spans.size()) - 1; }
 
   /// The table over these vectors, or over copies of them at other addresses.
-  kernels::WorkTable table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at) const;
-  kernels::WorkTable table() const { return table(chunks.data(), spans.data()); }
+  kernels::WorkTable table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at,
+                           const std::int32_t* projection_spans_at) const;
+  kernels::WorkTable table() const {
+    return table(chunks.data(), spans.data(), projection_spans.data());
+  }
 
   std::int32_t head_spans() const { return static_cast<std::int32_t>(spans.size()) - shared_spans; }
   /// Doubles that the gram stage writes for K tasks.

@@ -99,17 +99,23 @@ struct Memory {
         spans(setup.work.spans, "the span table"),
         groups(setup.groups, "groups"),
         segments(setup.segments, "segments"),
+        projection_spans(setup.work.projection_spans, "the projection table"),
         step(std::vector{setup.initial}, "the step's state"),
+        plan(setup.fresh_plan(), "the plan"),
         states(setup.states * setup.size, "the rule's state"),
+        momenta(setup.momenta(), "momenta of the tasks"),
         partials(setup.look ? setup.work.partials(setup.tasks) : 0, "partial Gram matrices"),
-        scratch(setup.scratch, "the plan's scratch") {}
+        scratch(setup.shape.projections * setup.scratch, "the plan's scratch") {}
 
   DeviceArray<kernels::Chunk> chunks;
   DeviceArray<kernels::Span> spans;
   DeviceArray<kernels::GroupSettings> groups;
   DeviceArray<kernels::SegmentState> segments;
+  DeviceArray<std::int32_t> projection_spans;
   DeviceArray<kernels::StepState> step;
+  DeviceArray<double> plan;
   DeviceArray<float> states;
+  DeviceArray<float> momenta;
   DeviceArray<double> partials;
   DeviceArray<double> scratch;
 };
@@ -153,18 +159,41 @@ class CudaBackend final : public Backend {
 
   void gram(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_gram(gram_arguments(memory), stream);
+    kernels::launch_gram(gram_arguments(memory), setup_.aggregator, memory.losses, stream);
   }
-  void plan(Stream stream) override {
+  void plan(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_plan(
-        setup_.plan_arguments(table(), step_state(), segments(), memory_->groups.data(),
-                              memory_->partials.data(), memory_->scratch.data()),
-        setup_.aggregator, setup_.rule, stream);
+    kernels::launch_plan(plan_arguments(memory.losses), setup_.aggregator, setup_.rule, stream);
   }
   void update(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_update(update_arguments(memory), setup_.rule, stream);
+    kernels::launch_update(update_arguments(memory), setup_.aggregator, setup_.rule, stream);
+  }
+
+  void sum_gram(double* gram, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::launch_gram_sum({memory_->partials.data(), setup_.work.shared_spans, setup_.tasks,
+                              memory_->scratch.data(), gram},
+                             stream);
+  }
+  void weights(const double* gram, double* weights, const kernels::Losses& losses,
+               Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::PlanArguments arguments = plan_arguments(losses);
+    arguments.look = false;
+    arguments.memory.gram = const_cast<double*>(gram);  // only read where nothing is collected
+    arguments.memory.weights = weights;
+    kernels::launch_weights(arguments, setup_.aggregator, stream);
+    kernels::launch_count_step(step_state(), stream);
+  }
+  void combine(const float* const* rows, const double* weights, float* combined,
+               Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::CombineBody body{{},          weights, combined, setup_.size, setup_.tasks,
+                              on_vectors(combined) &&
+                                  std::all_of(rows, rows + setup_.tasks, on_vectors)};
+    std::copy_n(rows, setup_.tasks, body.rows);
+    kernels::launch_combine(body, stream);
   }
 
   void set_controls(const kernels::Controls& controls, Stream stream) override {
@@ -189,12 +218,24 @@ class CudaBackend final : public Backend {
     return read;
   }
 
-  float* state(int index) override { return memory_->states.data() + index * setup_.size; }
+  std::vector<double> read_plan(Stream stream) const override {
+    const CurrentDevice current(ordinal());
+    std::vector<double> read(
+        static_cast<std::size_t>(kernels::PlanMemory::doubles(setup_.shape)));
+    memory_->plan.read(read.data(), stream);
+    return read;
+  }
+  void write_plan(const std::vector<double>& plan) override {
+    const CurrentDevice current(ordinal());
+    memory_->plan.write(plan.data());
+  }
+
+  float* state(int index) override { return state_at(index); }
   void read_state(int index, float* to) const override {
-    copy_state(to, memory_->states.data() + index * setup_.size, cudaMemcpyDeviceToHost);
+    copy_state(to, state_at(index), setup_.state_size(index), cudaMemcpyDeviceToHost);
   }
   void write_state(int index, const float* from) override {
-    copy_state(state(index), from, cudaMemcpyHostToDevice);
+    copy_state(state_at(index), from, setup_.state_size(index), cudaMemcpyHostToDevice);
   }
   void write_step(const kernels::StepState& step,
                   const std::vector<kernels::SegmentState>& segment_states) override {
@@ -208,13 +249,21 @@ class CudaBackend final : public Backend {
   kernels::StepState* step_state() { return memory_->step.data(); }
   kernels::SegmentState* segments() { return memory_->segments.data(); }
   kernels::WorkTable table() const {
-    return setup_.work.table(memory_->chunks.data(), memory_->spans.data());
+    return setup_.work.table(memory_->chunks.data(), memory_->spans.data(),
+                             memory_->projection_spans.data());
+  }
+  kernels::PlanMemory plan_memory() const {
+    return kernels::PlanMemory::in(memory_->plan.data(), setup_.shape);
+  }
+  float* state_at(int index) const {
+    return index < setup_.states ? memory_->states.data() + index * setup_.size
+                                 : memory_->momenta.data();
   }
 
-  void copy_state(float* to, const float* from, cudaMemcpyKind kind) const {
+  void copy_state(float* to, const float* from, std::int64_t size, cudaMemcpyKind kind) const {
     const CurrentDevice current(ordinal());
-    const auto bytes = static_cast<std::size_t>(setup_.size) * sizeof(float);
-    check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
+    check(cudaMemcpy(to, from, static_cast<std::size_t>(size) * sizeof(float), kind),
+          "cudaMemcpy");
     settle();
   }
 
@@ -230,8 +279,21 @@ class CudaBackend final : public Backend {
     arguments.work = table();
     arguments.segments = segments();
     arguments.partials = memory_->partials.data();
+    arguments.momenta = {memory_->momenta.data(), setup_.momentum_stride(), step_state()};
     arguments.tasks = setup_.tasks;
     arguments.aligned = aligned(memory);
+    return arguments;
+  }
+
+  kernels::PlanArguments plan_arguments(const kernels::Losses& losses) {
+    kernels::PlanArguments arguments = setup_.plan_arguments(losses);
+    arguments.state = step_state();
+    arguments.segments = segments();
+    arguments.groups = memory_->groups.data();
+    arguments.partials = memory_->partials.data();
+    arguments.memory = plan_memory();
+    arguments.scratch = memory_->scratch.data();
+    arguments.work = table();
     return arguments;
   }
 
@@ -239,11 +301,19 @@ class CudaBackend final : public Backend {
     kernels::UpdateArguments arguments{};
     arguments.params = memory.params;
     for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
-    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    if (setup_.traits.momentum) {
+      arguments.second_rows = setup_.tasks * setup_.momentum_stride();
+      for (int k = 0; k < setup_.tasks; ++k) {
+        arguments.rows[k] = memory_->momenta.data() + k * setup_.momentum_stride();
+      }
+    } else {
+      std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    }
     arguments.heads = memory.heads;
     arguments.work = table();
     arguments.segments = segments();
     arguments.plan = &step_state()->plan;
+    arguments.weights = plan_memory().applied;
     arguments.tasks = setup_.tasks;
     arguments.aligned = aligned(memory);
     return arguments;

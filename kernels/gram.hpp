@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "kernels/context.hpp"
+#include "kernels/momentum.hpp"
 #include "kernels/step_data.hpp"
 
 namespace gramstep::kernels {
@@ -18,6 +19,7 @@ struct GramArguments {
   WorkTable work;
   const SegmentState* segments;
   double* partials;  // [shared_spans, pairs], then [head_spans]
+  Momenta momenta;   // of the rows; without them the products are the rows' own
   std::int32_t tasks;
   bool aligned;  // all rows and heads on 16 bytes
 };
@@ -39,6 +41,16 @@ GRAMSTEP_BODY void load(const float* from, float (&to)[Width]) {
     for (int c = 0; c < 4; ++c) to[c] = four.v[c];
   } else {
     to[0] = *from;
+  }
+}
+
+/// Width elements to `to`, which is aligned to them.
+template <int Width>
+GRAMSTEP_BODY void store(const float (&from)[Width], float* to) {
+  if constexpr (Width == 4) {
+    *reinterpret_cast<Float4*>(to) = {{from[0], from[1], from[2], from[3]}};
+  } else {
+    *to = from[0];
   }
 }
 

@@ -1,12 +1,70 @@
-// The gram stage for K > 8: rows staged through shared memory, 4x4 tiles of pairs in registers.
+// The gram stage for K > 8, and for momenta of any K: rows staged through shared memory, 4x4 tiles of
+// pairs in registers.
 #pragma once
 
 #include "kernels/gram.hpp"
 
 namespace gramstep::kernels {
 
+/// What is staged: the gradients themselves.
+struct GradientSource {
+  struct Shared {};
+
+  template <class X>
+  GRAMSTEP_BODY void prepare(const X&, const GramArguments&, Shared&) const {}
+
+  template <int Width>
+  GRAMSTEP_BODY void read(const GramArguments& a, const Shared&, int k, std::int64_t at,
+                          float (&to)[Width]) const {
+    load(a.rows[k] + at, to);
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void pass_over(const X&, const GramArguments&, const Chunk&) const {}
+};
+
+/// What is staged: momenta, advanced as the gradients come in.
+struct MomentumSource {
+  OneOfT<Aggregator> aggregator;
+  Losses losses;
+
+  struct Shared {
+    MomentumFactors factors;
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void prepare(const X& x, const GramArguments& a, Shared& shared) const {
+    momentum_factors(x, aggregator, *a.momenta.state, losses, a.tasks, shared.factors);
+    x.sync();
+  }
+
+  template <int Width>
+  GRAMSTEP_BODY void read(const GramArguments& a, const Shared& shared, int k, std::int64_t at,
+                          float (&to)[Width]) const {
+    float g[Width];
+    load(a.rows[k] + at, g);
+    load(a.momenta.before(k, a.tasks) + at, to);
+    GRAMSTEP_UNROLL
+    for (int l = 0; l < Width; ++l) {
+      to[l] = advance_momentum(shared.factors.keep[k], to[l], shared.factors.take[k], g[l]);
+    }
+    store(to, a.momenta.after(k, a.tasks) + at);
+  }
+
+  /// A segment without gradient keeps its momenta.
+  template <class X>
+  GRAMSTEP_BODY void pass_over(const X& x, const GramArguments& a, const Chunk& chunk) const {
+    for (int k = 0; k < a.tasks; ++k) {
+      const float* from = a.momenta.before(k, a.tasks) + chunk.begin;
+      float* to = a.momenta.after(k, a.tasks) + chunk.begin;
+      for (int i = x.thread(); i < chunk.count; i += x.threads()) to[i] = from[i];
+    }
+  }
+};
+
 /// A block takes a span, 64 columns at a time; each thread owns one tile of the triangle and every
 /// slices-th column. fp32 sums cover at most gram_block columns before they are widened.
+template <class Source>
 struct GramTiledBody {
   static constexpr int threads = gram_threads;
   static constexpr int tile = 4;
@@ -14,6 +72,7 @@ struct GramTiledBody {
   static constexpr int gram_block = 512;  // columns between widenings
   static constexpr int max_tiles = pairs_of(max_tasks / tile);
   GramArguments a;
+  Source source;
 
   struct Shared {
     // Columns are apart by an odd multiple of 4 banks: 128-bit loads stay aligned, and the warp that
@@ -21,10 +80,12 @@ struct GramTiledBody {
     alignas(16) float staged[columns][max_tasks + 4];
     double sums[max_tiles][tile * tile];
     HeadSums head_sums;
+    typename Source::Shared source;
   };
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    source.prepare(x, a, shared.source);
     over_spans(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
@@ -51,7 +112,10 @@ struct GramTiledBody {
     double sums[tile * tile] = {};
     for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
       const Chunk chunk = a.work.chunks[c];
-      if (!a.segments[chunk.segment].active) continue;
+      if (!a.segments[chunk.segment].active) {
+        source.pass_over(x, a, chunk);
+        continue;
+      }
       for (int block = 0; block < chunk.count; block += gram_block) {
         const int end = block + gram_block < chunk.count ? block + gram_block : chunk.count;
         float block_products[tile * tile] = {};
@@ -79,13 +143,14 @@ struct GramTiledBody {
       const int c = (patch % patches * patch_vectors + e % 32 / patch_rows) * 4;
       float four[4] = {};
       if (k < a.tasks) {
-        const float* from = a.rows[k] + at + c;
         if (a.aligned && c + 4 <= available) {
-          load(from, four);
+          source.read(a, shared.source, k, at + c, four);
         } else {
           GRAMSTEP_UNROLL
           for (int l = 0; l < 4; ++l) {
-            if (c + l < available) four[l] = from[l];
+            float one[1] = {};
+            if (c + l < available) source.read(a, shared.source, k, at + c + l, one);
+            four[l] = one[0];
           }
         }
       }

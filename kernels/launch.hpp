@@ -1,7 +1,9 @@
-// The launches of the three stages: each queues at most one kernel. Throw CudaError.
+// The launches of the three stages: and of the stages alone: each queues one kernel,
+// the plan of several projections two. Throw CudaError.
 #pragma once
 
 #include "gramstep/optimizer.hpp"
+#include "kernels/alone.hpp"
 #include "kernels/gram.hpp"
 #include "kernels/plan.hpp"
 #include "kernels/update.hpp"
@@ -9,14 +11,25 @@
 namespace gramstep::kernels {
 
 /// Partials of G over the shared part and of the heads' squared norm.
-void launch_gram(const GramArguments& arguments, Stream stream);
+void launch_gram(const GramArguments& arguments, const Aggregator& aggregator,
+                 const Losses& losses, Stream stream);
 
-/// Weights, clip, skip, counts and scalars; one block.
+/// Weights, a block a projection; clip, skip, counts and scalars in the same launch where there is one
+/// projection, in a second one where there are several.
 void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, const Rule& rule,
                  Stream stream);
 
 /// Combination and rule, over all chunks.
-void launch_update(const UpdateArguments& arguments, const Rule& rule, Stream stream);
+void launch_update(const UpdateArguments& arguments, const Aggregator& aggregator, const Rule& rule,
+                   Stream stream);
+
+/// As launch_plan, but for the decision: weights alone, a block a Gram matrix.
+void launch_weights(const PlanArguments& arguments, const Aggregator& aggregator, Stream stream);
+
+/// G from the partials; the combination without a rule; state->steps += 1.
+void launch_gram_sum(const GramSumBody& body, Stream stream);
+void launch_combine(const CombineBody& body, Stream stream);
+void launch_count_step(StepState* state, Stream stream);
 
 /// *to = controls, as an argument of the launch: no host memory has to outlive the call.
 void launch_set_controls(StepState* to, const Controls& controls, Stream stream);

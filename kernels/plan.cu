@@ -11,16 +11,29 @@ __global__ void set_active(SegmentState* segments, int segment, int active) {
   segments[segment].active = active;
 }
 
+/// A block a projection; `decides`: and the step's decision.
+void launch_projections(const PlanArguments& arguments, const Aggregator& aggregator,
+                        const Rule& rule, bool decides, Stream stream) {
+  std::visit(
+      [&](const auto& held) {
+        launch(PlanBody<std::decay_t<decltype(held)>>{arguments, held, OneOfT<Rule>(rule), decides},
+               arguments.shape.projections, stream, "launch of the plan stage");
+      },
+      aggregator);
+}
+
 }  // namespace
 
 void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, const Rule& rule,
                  Stream stream) {
-  std::visit(
-      [&](const auto& held) {
-        launch(PlanBody<std::decay_t<decltype(held)>>{arguments, held, OneOfT<Rule>(rule)}, 1,
-               stream, "launch of the plan stage");
-      },
-      aggregator);
+  const bool one = arguments.shape.projections == 1;
+  launch_projections(arguments, aggregator, rule, one, stream);
+  if (one) return;
+  launch(DecisionBody{arguments, OneOfT<Rule>(rule)}, 1, stream, "launch of the step's decision");
+}
+
+void launch_weights(const PlanArguments& arguments, const Aggregator& aggregator, Stream stream) {
+  launch_projections(arguments, aggregator, Rule{}, false, stream);
 }
 
 void launch_set_controls(StepState* to, const Controls& controls, Stream stream) {

@@ -1,18 +1,21 @@
-// The plan stage: the one place where a step is decided. K x K numbers, in double, one block.
+// The plan stage: the one place where a step is decided. K x K numbers, in double.
 //
-// Sums the partials of the Gram matrix, divides out the loss scale, decides whether to skip, lets the
-// aggregator choose weights, clips by global norm (||d||^2 = w^T G w: no pass over memory), counts the
-// step, and works out each segment's scalars. No power is left to libm, so that CPU and GPU
-// agree to the last bit on whatever does not depend on the Gram matrix.
+// A block a projection sums the partials of its Gram matrix, divides out the loss scale and lets the
+// aggregator choose weights (ProjectionPlan). Then one block decides whether to skip, clips by
+// global norm (||d||^2 = w^T G w: no pass over memory), counts the step, and works out each segment's
+// scalars (StepDecision): in the same launch where there is one projection, in another where there are
+// several. No power is left to libm, so that CPU and GPU agree to the last bit on whatever does not
+// depend on the Gram matrix.
 #pragma once
 
 #include <cmath>
 
-#include "gramstep/aggregators/common.hpp"
+#include "gramstep/aggregators/traits.hpp"
 #include "gramstep/rules/rules.hpp"
 #include "kernels/context.hpp"
+#include "kernels/losses.hpp"
 #include "kernels/one_of.hpp"
-#include "kernels/step_data.hpp"
+#include "kernels/plan_memory.hpp"
 
 namespace gramstep::kernels {
 
@@ -21,121 +24,235 @@ struct PlanArguments {
   SegmentState* segments;
   const GroupSettings* groups;
   const double* partials;  // as the gram stage left them
-  double* scratch;         // [max_pairs + 1], then the aggregator's
-  double clip_norm;        // infinity: no clip
+  PlanMemory memory;
+  PlanShape shape;
+  double* scratch;               // [P, scratch_stride]: plan_scratch(K), then the aggregator's
+  std::int64_t scratch_stride;   // doubles
+  Losses losses;
+  double clip_norm;  // infinity: no clip
+  double smoothing;  // share of the last step's weights in this step's
+  double tolerance;  // largest residual at which the aggregator's promise counts as kept
   WorkTable work;
   std::int32_t segment_count;
-  std::int32_t tasks;
   bool look;       // the gram stage ran
-  bool propagate;  // take the step even if a gradient is not finite
+  bool checks;     // a Gram matrix that is not finite gets no weights, and its step is skipped
+  bool unscaled;   // the gram stage's rows were momenta, from which the loss scale is divided out
 };
 
-inline constexpr int plan_threads = 512;
+/// A weight beyond this is no number in fp32, and its step is skipped.
+inline constexpr double largest_weight = 3e38;
+
+inline constexpr int plan_threads = 256;  // 255 registers a thread: the solvers spill with half of them
+
+/// Doubles of scratch of the plan's own: sums of partials, losses.
+GRAMSTEP_BOTH constexpr std::int64_t plan_scratch(int tasks) {
+  return pairs_of(tasks) + 1 + tasks;
+}
 
 /// Whether a value is neither infinite nor NaN.
 GRAMSTEP_BODY bool is_finite(double value) { return value - value == 0; }
 
-template <class Aggregator>
-struct PlanBody {
-  static constexpr int threads = plan_threads;
-  PlanArguments a;
-  Aggregator aggregator;
-  OneOfT<Rule> rule;
+using PlanSums = double[plan_threads];
 
-  struct Shared {
-    double sums[plan_threads];
-  };
+/// out[c] = the sum of column c over all rows, in an order that depends on the block size alone.
+template <class X>
+GRAMSTEP_BODY void add_columns(const X& x, PlanSums& room, const double* from, std::int64_t rows,
+                               int columns, double* out) {
+  const int slices = columns < x.threads() ? x.threads() / columns : 1;
+  for (int t = x.thread(); t < columns * slices; t += x.threads()) {
+    const int column = t % columns, slice = t / columns;
+    double sum = 0;
+    for (std::int64_t r = rows * slice / slices; r < rows * (slice + 1) / slices; ++r) {
+      sum += from[r * columns + column];
+    }
+    if (slices == 1)
+      out[column] = sum;
+    else
+      room[t] = sum;
+  }
+  x.sync();
+  for (int c = x.thread(); c < columns && slices > 1; c += x.threads()) {
+    double sum = 0;
+    for (int slice = 0; slice < slices; ++slice) sum += room[slice * columns + c];
+    out[c] = sum;
+  }
+  x.sync();
+}
+
+/// The sum of term(e) over [0, count), the same for every thread.
+template <class X, class Term>
+GRAMSTEP_BODY double block_total(const X& x, PlanSums& room, std::int64_t count, const Term& term) {
+  double sum = 0;
+  for (std::int64_t e = x.thread(); e < count; e += x.threads()) sum += term(e);
+  room[x.thread()] = sum;
+  x.sync();
+  double total = 0;
+  for (int t = 0; t < x.threads(); ++t) total += room[t];
+  x.sync();
+  return total;
+}
+
+/// G [K, K] = scale * the sum of `spans` partials [pairs]; sums: [pairs] of scratch. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY void collect_gram(const X& x, PlanSums& room, const double* partials,
+                                std::int64_t spans, int tasks, double scale, double* sums,
+                                double* gram) {
+  add_columns(x, room, partials, spans, pairs_of(tasks), sums);
+  for (int e = x.thread(); e < tasks * tasks; e += x.threads()) {
+    const int i = e / tasks, j = e % tasks;
+    gram[e] = sums[i < j ? pair_index(i, j, tasks) : pair_index(j, i, tasks)] * scale * scale;
+  }
+  x.sync();
+}
+
+/// One projection: its Gram matrix and its weights.
+template <class Aggregator>
+struct ProjectionPlan {
+  const PlanArguments& a;
+  const Aggregator& aggregator;
+  std::int64_t projection;
 
   template <class X>
-  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    if (a.look) collect(x, shared);
-    const bool skip = a.look && !a.propagate && !all_finite();
-    decide_weights(x, skip);
-    const double clip = a.look ? clip_coefficient(x) : 1.0;
-    plan_segments(x, skip);
+  GRAMSTEP_BODY void operator()(const X& x, PlanSums& room) const {
+    if (a.look) collect(x, room);
+    read_losses(x, a.losses, tasks(), losses());
+    x.sync();
+    const bool solvable = losses_valid(losses(), tasks(), a.losses) &&
+                          (!a.checks || finite());
+    if (solvable) {
+      solve(x);
+    } else {
+      leave_alone(x);
+    }
+    x.sync();
+  }
+
+ private:
+  GRAMSTEP_BODY int tasks() const { return a.shape.tasks; }
+  GRAMSTEP_BODY double* gram() const { return a.memory.gram + projection * tasks() * tasks(); }
+  GRAMSTEP_BODY double* weights() const { return a.memory.weights + projection * tasks(); }
+  GRAMSTEP_BODY double* scratch() const { return a.scratch + projection * a.scratch_stride; }
+  GRAMSTEP_BODY double* losses() const { return scratch() + pairs_of(tasks()) + 1; }
+  GRAMSTEP_BODY double* state_in(int buffer) const {
+    return a.memory.state + (buffer * a.shape.projections + projection) * a.shape.state;
+  }
+
+  /// G from the partials, unscaled.
+  template <class X>
+  GRAMSTEP_BODY void collect(const X& x, PlanSums& room) const {
+    const std::int64_t first = a.work.projection_spans[projection];
+    const std::int64_t last = a.work.projection_spans[projection + 1];
+    const double scale = a.unscaled ? 1.0 : 1.0 / a.state->controls.loss_scale;
+    collect_gram(x, room, a.partials + first * pairs_of(tasks()), last - first, tasks(), scale,
+                 scratch(), gram());
+  }
+
+  /// A NaN or an infinity anywhere in a row makes its square on G's diagonal not finite.
+  GRAMSTEP_BODY bool finite() const {
+    bool finite = true;
+    for (int i = 0; i < tasks(); ++i) finite = finite && is_finite(gram()[i * tasks() + i]);
+    return finite;
+  }
+
+  /// No weights, and the state as it was.
+  template <class X>
+  GRAMSTEP_BODY void leave_alone(const X& x) const {
+    const int current = current_buffer(*a.state);
+    const double* state = state_in(current);
+    double* next_state = state_in(1 - current);
+    for (int i = x.thread(); i < tasks(); i += x.threads()) weights()[i] = NAN;
+    for (std::int64_t e = x.thread(); e < a.shape.state; e += x.threads()) next_state[e] = state[e];
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void solve(const X& x) const {
+    if constexpr (aggregators::Elementwise<Aggregator>) {
+      leave_alone(x);
+    } else {
+      const int current = current_buffer(*a.state);
+      const std::int64_t step = a.state->steps + 1;
+      const double *state = state_in(current);
+      double* next_state = state_in(1 - current);
+      const Solution solution = aggregator.weights(
+          x,
+          GramProblem{tasks(), gram(), losses(), step, projection, state, next_state,
+                      scratch() + plan_scratch(tasks())},
+          weights());
+      x.sync();
+      if (x.thread() == 0) a.memory.solutions[projection] = solution;
+      if (a.smoothing > 0) smooth(x, step, state, next_state);
+    }
+  }
+
+  /// CR-MOGM: w = alpha w_before + (1 - alpha) w, kept behind the aggregator's own state.
+  template <class X>
+  GRAMSTEP_BODY void smooth(const X& x, std::int64_t step, const double* state,
+                            double* next_state) const {
+    const std::int64_t behind = a.shape.state - tasks();
+    for (int i = x.thread(); i < tasks(); i += x.threads()) {
+      double& w = weights()[i];
+      if (step > 1) w = a.smoothing * state[behind + i] + (1 - a.smoothing) * w;
+      next_state[behind + i] = w;
+    }
+  }
+};
+
+/// The whole step: skip, clip, counts, scalars, what is added up for the report's means.
+struct StepDecision {
+  const PlanArguments& a;
+  const OneOfT<Rule>& rule;
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, PlanSums& room) const {
+    if (a.look) collect_heads(x, room);
+    const bool skip = skips(x, room);
+    const double clip = a.look ? clip_coefficient(x, room) : 1.0;
+    if (a.look && !skip) add_to_totals(x, room);
+    if (!skip) rule.visit([&](const auto& held) { segment_scalars(x, held); });
     x.sync();  // everyone has read the state that is written now
     write_plan(x, skip, clip);
   }
 
  private:
-  /// G and the heads' squared norm from the partials, unscaled.
+  GRAMSTEP_BODY int tasks() const { return a.shape.tasks; }
+  GRAMSTEP_BODY std::int64_t rows() const {
+    return std::int64_t{a.shape.projections} * a.shape.tasks;
+  }
+
   template <class X>
-  GRAMSTEP_BODY void collect(const X& x, Shared& shared) const {
-    const int pairs = pairs_of(a.tasks);
-    double* sums = a.scratch;
-    const double* heads = a.partials + std::int64_t{a.work.shared_spans} * pairs;
-    add_columns(x, shared, a.partials, a.work.shared_spans, pairs, sums);
-    add_columns(x, shared, heads, a.work.head_spans, 1, sums + pairs);
+  GRAMSTEP_BODY void collect_heads(const X& x, PlanSums& room) const {
+    const double* heads = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(tasks());
+    add_columns(x, room, heads, a.work.head_spans, 1, a.scratch);
     const double scale = 1.0 / a.state->controls.loss_scale;
-    Findings& found = a.state->findings;
-    for (int e = x.thread(); e < a.tasks * a.tasks; e += x.threads()) {
-      const int i = e / a.tasks, j = e % a.tasks;
-      const int pair = i < j ? pair_index(i, j, a.tasks) : pair_index(j, i, a.tasks);
-      found.gram[e] = sums[pair] * scale * scale;
-    }
-    if (x.thread() == 0) found.heads_squared = sums[pairs] * scale * scale;
+    if (x.thread() == 0) a.state->findings.heads_squared = a.scratch[0] * scale * scale;
     x.sync();
   }
 
-  /// out[c] = the sum of column c over all rows, in an order that depends on the block size alone.
+  /// Whether a gradient is not finite, or a loss not what the aggregator can use.
   template <class X>
-  GRAMSTEP_BODY void add_columns(const X& x, Shared& shared, const double* from, std::int64_t rows,
-                                 int columns, double* out) const {
-    const int slices = columns < x.threads() ? x.threads() / columns : 1;
-    for (int t = x.thread(); t < columns * slices; t += x.threads()) {
-      const int column = t % columns, slice = t / columns;
-      double sum = 0;
-      for (std::int64_t r = rows * slice / slices; r < rows * (slice + 1) / slices; ++r) {
-        sum += from[r * columns + column];
-      }
-      if (slices == 1)
-        out[column] = sum;
-      else
-        shared.sums[t] = sum;
-    }
-    x.sync();
-    for (int c = x.thread(); c < columns && slices > 1; c += x.threads()) {
-      double sum = 0;
-      for (int slice = 0; slice < slices; ++slice) sum += shared.sums[slice * columns + c];
-      out[c] = sum;
-    }
-    x.sync();
-  }
-
-  /// A NaN or an infinity anywhere in a row makes its square on G's diagonal not finite.
-  GRAMSTEP_BODY bool all_finite() const {
-    const Findings& found = a.state->findings;
-    bool finite = is_finite(found.heads_squared);
-    for (int i = 0; i < a.tasks; ++i) finite = finite && is_finite(found.gram[i * a.tasks + i]);
-    return finite;
-  }
-
-  template <class X>
-  GRAMSTEP_BODY void decide_weights(const X& x, bool skip) const {
-    Findings& found = a.state->findings;
-    if (skip) {
-      for (int i = x.thread(); i < a.tasks; i += x.threads()) found.weights[i] = NAN;
-    } else {
-      aggregator.weights(
-          x, GramProblem{a.tasks, found.gram, a.state->steps + 1, a.scratch + max_pairs + 1},
-          found.weights);
-    }
-    x.sync();
+  GRAMSTEP_BODY bool skips(const X& x, PlanSums& room) const {
+    if (!losses_valid(a.scratch + pairs_of(tasks()) + 1, tasks(), a.losses)) return true;
+    if (!a.checks) return false;
+    const double bad = block_total(x, room, rows(), [&](std::int64_t row) {
+      const bool finite = is_finite(a.memory.gram[row * tasks() + row % tasks()]);
+      // The update multiplies in fp32. NaN stands for no weight at all.
+      const bool fits = !(fabs(a.memory.weights[row]) > largest_weight);
+      return finite && fits ? 0.0 : 1.0;
+    });
+    return bad > 0 || !is_finite(a.state->findings.heads_squared);
   }
 
   /// min(1, clip_norm / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_, norm^2 = w^T G w + heads.
   template <class X>
-  GRAMSTEP_BODY double clip_coefficient(const X& x) const {
+  GRAMSTEP_BODY double clip_coefficient(const X& x, PlanSums& room) const {
     Findings& found = a.state->findings;
-    for (int i = x.thread(); i < a.tasks; i += x.threads()) {
+    const double squared = block_total(x, room, rows(), [&](std::int64_t row) {
+      const double* w = a.memory.weights + row / tasks() * tasks();
+      const double* g = a.memory.gram + row * tasks();
       double sum = 0;
-      for (int j = 0; j < a.tasks; ++j) sum += found.gram[i * a.tasks + j] * found.weights[j];
-      // One thread's own sums are added below, by all of them alike, in task order.
-      a.scratch[i] = sum * found.weights[i];
-    }
-    x.sync();
-    double squared = 0;
-    for (int i = 0; i < a.tasks; ++i) squared += a.scratch[i];
+      for (int j = 0; j < tasks(); ++j) sum += g[j] * w[j];
+      return sum * w[row % tasks()];
+    });
     // Rounding may leave a sum that cancels a little below zero.
     const double norm = sqrt((squared < 0 ? 0.0 : squared) + found.heads_squared);
     const double ratio = a.clip_norm / (norm + 1e-6);
@@ -148,13 +265,37 @@ struct PlanBody {
     return clip;
   }
 
-  /// Counts the step of every active segment and writes the scalars of its rule.
-  template <class X>
-  GRAMSTEP_BODY void plan_segments(const X& x, bool skip) const {
-    if (skip) return;
-    rule.visit([&](const auto& held) { segment_scalars(x, held); });
+  /// G_ij / (n_i n_j), 0 beside a zero row. Divided twice: n_i n_j may leave the range of double.
+  GRAMSTEP_BODY double cosine(std::int64_t row, int j) const {
+    const std::int64_t first = row / tasks() * tasks();  // of the projection's rows
+    const double ni = sqrt(a.memory.gram[row * tasks() + row % tasks()]);
+    const double nj = sqrt(a.memory.gram[(first + j) * tasks() + j]);
+    if (ni == 0 || nj == 0) return 0.0;
+    return row - first == j ? 1.0 : a.memory.gram[row * tasks() + j] / ni / nj;
   }
 
+  template <class X>
+  GRAMSTEP_BODY void add_to_totals(const X& x, PlanSums& room) const {
+    const double conflicts = block_total(x, room, rows(), [&](std::int64_t row) {
+      double found = 0;
+      for (int j = 0; j < tasks(); ++j) {
+        const double c = cosine(row, j);
+        a.memory.cosine_sums[row * tasks() + j] += c;
+        found += j > row % tasks() && c < 0 ? 1.0 : 0.0;
+      }
+      a.memory.weight_sums[row] += a.memory.weights[row];
+      return found;
+    });
+    for (int p = x.thread(); p < a.shape.projections; p += x.threads()) {
+      a.memory.kept_sums[p] += a.memory.solutions[p].residual <= a.tolerance ? 1.0 : 0.0;
+    }
+    if (x.thread() != 0) return;
+    const double pairs = static_cast<double>(a.shape.projections) * tasks() * (tasks() - 1) / 2;
+    a.state->totals.steps += 1;
+    a.state->totals.conflict_rate += pairs > 0 ? conflicts / pairs : 0.0;
+  }
+
+  /// Counts the step of every active segment and writes the scalars of its rule.
   template <class X, class Held>
   GRAMSTEP_BODY void segment_scalars(const X& x, const Held& held) const {
     // Neighbours mostly share their group and step count, and so their scalars: each thread takes a
@@ -184,14 +325,50 @@ struct PlanBody {
   GRAMSTEP_BODY void write_plan(const X& x, bool skip, double clip) const {
     StepState& state = *a.state;
     const double scale = clip / state.controls.loss_scale;
-    for (int i = x.thread(); i < a.tasks; i += x.threads()) {
-      state.plan.weights[i] = static_cast<float>(state.findings.weights[i] * scale);
+    for (std::int64_t row = x.thread(); row < rows(); row += x.threads()) {
+      a.memory.applied[row] =
+          static_cast<float>(a.memory.weights[row] * (a.unscaled ? clip : scale));
     }
     if (x.thread() != 0) return;
-    state.plan.head_weight = static_cast<float>(scale);
-    state.plan.skip = skip;
-    state.findings.lr = state.controls.lr;
     (skip ? state.skipped_steps : state.steps) += 1;
+    state.plan = {static_cast<float>(scale), skip, state.steps};
+    state.findings.lr = state.controls.lr;
+  }
+};
+
+/// A block a projection; with one projection the same block goes on to decide the step.
+template <class Aggregator>
+struct PlanBody {
+  static constexpr int threads = plan_threads;
+  PlanArguments a;
+  Aggregator aggregator;
+  OneOfT<Rule> rule;
+  bool decides;  // there is one projection, and a step to decide
+
+  struct Shared {
+    PlanSums sums;
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    ProjectionPlan<Aggregator>{a, aggregator, x.block()}(x, shared.sums);
+    if (decides) StepDecision{a, rule}(x, shared.sums);
+  }
+};
+
+/// One block: the decision after several projections.
+struct DecisionBody {
+  static constexpr int threads = plan_threads;
+  PlanArguments a;
+  OneOfT<Rule> rule;
+
+  struct Shared {
+    PlanSums sums;
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    StepDecision{a, rule}(x, shared.sums);
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "gramstep/aggregators/common.hpp"
 #include "gramstep/export.hpp"
 #include "gramstep/layout.hpp"
 
@@ -24,8 +25,9 @@ struct Chunk {
 /// block read it in four accesses of 16 bytes each.
 inline constexpr int chunk_elements = 4096;
 
-/// Consecutive chunks [first, last), whose products are summed into one partial of the Gram matrix.
-/// Spans depend on the layout alone, so the sum of the partials does not depend on who computed them.
+/// Consecutive chunks [first, last) of one projection, whose products are summed into one partial of
+/// its Gram matrix. Spans depend on the layout alone, so the sum of the partials does not depend on who
+/// computed them.
 struct Span {
   std::int32_t first;
   std::int32_t last;
@@ -47,14 +49,17 @@ GRAMSTEP_BOTH constexpr int pair_index(int i, int j, int tasks) {
 inline constexpr std::int64_t max_span_elements = std::int64_t{1} << 16;
 inline constexpr std::int64_t preferred_spans = 1024;
 
-/// The work of a layout: chunks by offset, shared ones first; spans of the shared part, then of the
-/// heads' part.
+/// The work of a layout: chunks by offset, shared ones first; spans of the shared part, projection by
+/// projection, then of the heads' part. A projection is a part of the model that has a Gram matrix and
+/// weights of its own: all of it, a group or a segment.
 struct WorkTable {
   const Chunk* chunks;
   const Span* spans;
+  const std::int32_t* projection_spans;  // [projections + 1]: where each one's spans begin
   std::int32_t chunk_count;
   std::int32_t shared_spans;
   std::int32_t head_spans;
+  std::int32_t projections;  // P, at least 1
   std::int64_t shared_size;  // chunks that begin at or beyond it belong to heads
 };
 
@@ -71,6 +76,7 @@ struct SegmentState {
   std::int32_t group;
   std::int32_t active;        // whether it has a gradient
   float sign;                 // of the group
+  std::int32_t projection;    // of a shared segment
   unsigned char scalars[36];  // Rule::Scalars, trivially copyable
 
   template <class Scalars>
@@ -92,30 +98,39 @@ struct Controls {
   double loss_scale;
 };
 
-/// What the update stage needs to know of the step.
+/// What the update stage needs to know of the step, beside the tasks' weights.
 struct StepPlan {
-  float weights[max_tasks];  // task weight * clip coefficient / loss scale
-  float head_weight;         // clip coefficient / loss scale
-  std::int32_t skip;         // leave everything as it is
+  float head_weight;   // clip coefficient / loss scale
+  std::int32_t skip;   // leave everything as it is
+  std::int64_t step;   // which step this is, 1 for the first
 };
 
-/// What the report needs to know of the step, gradients unscaled.
+/// What the report needs to know of the step, beside the plan's arrays; gradients unscaled.
 struct Findings {
-  double gram[max_tasks * max_tasks];  // [K, K]
-  double weights[max_tasks];
   double heads_squared;
   double norm;
   double clip;  // coefficient
   double lr;
 };
 
-/// All that outlives a step, apart from the rule's state.
+/// Sums over the steps that had a gram stage and were taken, for running means.
+struct Totals {
+  double steps;
+  double conflict_rate;
+};
+
+/// All that outlives a step, apart from the rule's state and the plan's arrays.
 struct StepState {
   Controls controls;
   std::int64_t steps;          // taken
   std::int64_t skipped_steps;  // seen and not taken
   StepPlan plan;
   Findings findings;
+  Totals totals;
 };
+
+/// Which of two buffers holds what the last step left; the other one is written by the next. A step
+/// that is skipped is not counted, and what it wrote is never looked at.
+GRAMSTEP_BOTH int current_buffer(const StepState& state) { return static_cast<int>(state.steps & 1); }
 
 }  // namespace gramstep::kernels

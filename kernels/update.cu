@@ -1,4 +1,5 @@
-// Launches of the update stage: a body for each of a rule's updates, for K = 1, K = 2 and any K.
+// Launches of the update stage: a body for each of a rule's updates, for K = 1, K = 2 and any K, and for
+// aggregators that combine element by element.
 #include "kernels/device_context.cuh"
 #include "kernels/launch.hpp"
 
@@ -6,31 +7,38 @@ namespace gramstep::kernels {
 namespace {
 
 template <class Update>
-void launch_rows(const UpdateArguments& a, Stream stream) {
-  const std::int64_t blocks = a.work.chunk_count;
-  const char* name = "launch of the update stage";
-  if (a.tasks == 1) return launch(UpdateBody<Update, 1>{a}, blocks, stream, name);
-  if (a.tasks == 2) return launch(UpdateBody<Update, 2>{a}, blocks, stream, name);
-  launch(UpdateBody<Update, 0>{a}, blocks, stream, name);
+void launch_combined(const UpdateArguments& a, const Aggregator& aggregator, Stream stream) {
+  const auto launch_with = [&](const auto& combination) {
+    launch(UpdateBody<Update, std::decay_t<decltype(combination)>>{a, combination},
+           a.work.chunk_count, stream, "launch of the update stage");
+  };
+  const bool by_element = std::visit(
+      [](const auto& held) { return aggregators::Elementwise<std::decay_t<decltype(held)>>; },
+      aggregator);
+  if (by_element) return launch_with(ByElement{OneOfT<Aggregator>(aggregator)});
+  if (a.tasks == 1) return launch_with(WeightedSum<1>{});
+  if (a.tasks == 2) return launch_with(WeightedSum<2>{});
+  launch_with(WeightedSum<0>{});
 }
 
-/// Calls launch_rows for the tuple's element of that index.
+/// Calls launch_combined for the tuple's element of that index.
 template <class Updates, std::size_t... Index>
-void launch_selected(int selected, const UpdateArguments& a, Stream stream,
-                     std::index_sequence<Index...>) {
+void launch_selected(int selected, const UpdateArguments& a, const Aggregator& aggregator,
+                     Stream stream, std::index_sequence<Index...>) {
   ((selected == static_cast<int>(Index)
-        ? launch_rows<std::tuple_element_t<Index, Updates>>(a, stream)
+        ? launch_combined<std::tuple_element_t<Index, Updates>>(a, aggregator, stream)
         : void()),
    ...);
 }
 
 }  // namespace
 
-void launch_update(const UpdateArguments& a, const Rule& rule, Stream stream) {
+void launch_update(const UpdateArguments& a, const Aggregator& aggregator, const Rule& rule,
+                   Stream stream) {
   std::visit(
       [&](const auto& held) {
         using Updates = typename std::decay_t<decltype(held)>::Updates;
-        launch_selected<Updates>(held.update(), a, stream,
+        launch_selected<Updates>(held.update(), a, aggregator, stream,
                                  std::make_index_sequence<std::tuple_size_v<Updates>>{});
       },
       rule);

@@ -4,8 +4,11 @@
 // K rows 4 K + 24 bytes. All segments and all groups in one launch.
 #pragma once
 
+#include "gramstep/aggregators/aggregators.hpp"
+#include "gramstep/aggregators/traits.hpp"
 #include "kernels/context.hpp"
 #include "kernels/gram.hpp"
+#include "kernels/one_of.hpp"
 #include "kernels/step_data.hpp"
 
 namespace gramstep::kernels {
@@ -14,25 +17,17 @@ struct UpdateArguments {
   float* params;
   float* states[max_states];
   const float* rows[max_tasks];
+  std::int64_t second_rows;  // elements from these rows to those that are read in odd steps
   const float* heads;
   WorkTable work;
   const SegmentState* segments;
   const StepPlan* plan;
+  const float* weights;  // [P, K]: PlanMemory::applied
   std::int32_t tasks;
   bool aligned;  // all pointers on 16 bytes
 };
 
 inline constexpr int update_threads = 256;
-
-/// Width elements to `to`, which is aligned to them.
-template <int Width>
-GRAMSTEP_BODY void store(const float (&from)[Width], float* to) {
-  if constexpr (Width == 4) {
-    *reinterpret_cast<Float4*>(to) = {{from[0], from[1], from[2], from[3]}};
-  } else {
-    *to = from[0];
-  }
-}
 
 /// d = w_0 g_0 + w_1 g_1 + ..., in task order, each product and each sum rounded: the order of
 /// operations that every backend keeps. Rows is K, or 0 for any K.
@@ -52,11 +47,42 @@ GRAMSTEP_BODY void combine(const float* const* rows, const float* weights, int t
   }
 }
 
+/// The way of most aggregators: a weighted sum of Rows rows, or of any number where Rows is 0.
+template <int Rows>
+struct WeightedSum {
+  template <int Width>
+  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment,
+                                std::int64_t at, float (&d)[Width]) const {
+    const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
+    combine<Rows>(a.rows, weights, a.tasks, at + (a.plan->step & 1) * a.second_rows, d);
+  }
+};
+
+/// The way of the aggregators that look at every element for themselves.
+struct ByElement {
+  OneOfT<Aggregator> aggregator;
+
+  template <int Width>
+  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState&, std::int64_t at,
+                                float (&d)[Width]) const {
+    for (int c = 0; c < Width; ++c) d[c] = 0.0f;
+    aggregator.visit([&](const auto& held) {
+      if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
+        for (int c = 0; c < Width; ++c) {
+          const ElementOf g{a.rows, at + c};
+          d[c] = a.plan->head_weight * held.combine(g, a.tasks, a.plan->step, at + c);
+        }
+      }
+    });
+  }
+};
+
 /// Every block takes chunks; every thread 128 bits of every stream at a time where alignment allows.
-template <class Update, int Rows>
+template <class Update, class Combination>
 struct UpdateBody {
   static constexpr int threads = update_threads;
   UpdateArguments a;
+  Combination combination;
 
   struct Shared {};
 
@@ -86,7 +112,7 @@ struct UpdateBody {
       if (head) {
         combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
       } else {
-        combine<Rows>(a.rows, a.plan->weights, a.tasks, at, d);
+        combination(a, segment, at, d);
       }
       apply(scalars, sign, at, d);
     }

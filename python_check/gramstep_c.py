@@ -1,182 +1,65 @@
 """gramstep's C ABI through ctypes: the whole of gramstep.h, for the checks in this folder.
 
 Memory is anything contiguous in fp32 with an address: a numpy array, or a torch tensor on the CPU
-or on a CUDA device. The library is the shared object that GRAMSTEP_LIBRARY names.
+or on a CUDA device.
 """
 
 from __future__ import annotations
 
 import ctypes
-import enum
-import os
-from collections.abc import Sequence
-from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-MAX_TASKS = 64
-SHARED = -1
+from gramstep_abi import (
+    MAX_TASKS,
+    SHARED,
+    Device,
+    Gradients,
+    GramstepError,
+    GroupOptions,
+    NonFinite,
+    Options,
+    Projection,
+    ReportArrays,
+    ReportNumbers,
+    Rule,
+    Status,
+    check,
+    last_error,
+    library,
+)
 
-
-class Status(enum.IntEnum):
-    OK = 0
-    INVALID_ARGUMENT = 1
-    INVALID_STATE = 2
-    DEVICE_UNAVAILABLE = 3
-    OUT_OF_MEMORY = 4
-    CUDA_ERROR = 5
-    NON_FINITE_GRADIENT = 6
-    INTERNAL_ERROR = 7
-
-
-class Rule(enum.IntEnum):
-    SGD = 0
-    Adam = 1
-    AdamW = 2
-
-
-class Aggregator(enum.IntEnum):
-    Sum = 0
-    Mean = 1
-    Constant = 2
-    PCGrad = 3
-
-
-class NonFinite(enum.IntEnum):
-    DEFAULT = 0
-    SKIP = 1
-    ERROR = 2
-    PROPAGATE = 3
-
-
-class Device(enum.IntEnum):
-    CPU = 0
-    CUDA = 1
-
-
-class GroupOptions(ctypes.Structure):
-    _fields_ = [("lr_scale", c_double), ("weight_decay", c_double), ("maximize", c_int32)]
-
-
-class Options(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("rule", c_int32),
-        ("aggregator", c_int32),
-        ("tasks", c_int32),
-        ("device", c_int32),
-        ("ordinal", c_int32),
-        ("threads", c_int32),
-        ("non_finite", c_int32),
-        ("maximize", c_int32),
-        ("lr", c_double),
-        ("weight_decay", c_double),
-        ("clip_norm", c_double),
-        ("loss_scale", c_double),
-        ("momentum", c_double),
-        ("dampening", c_double),
-        ("nesterov", c_int32),
-        ("amsgrad", c_int32),
-        ("beta1", c_double),
-        ("beta2", c_double),
-        ("epsilon", c_double),
-        ("constant_weights", POINTER(c_double)),
-        ("mean_reduction", c_int32),
-        ("fixed_order", c_int32),
-        ("seed", ctypes.c_uint64),
-    ]
-
-
-class ReportNumbers(ctypes.Structure):
-    _fields_ = [
-        ("tasks", c_int32),
-        ("skipped", c_int32),
-        ("looked", c_int32),
-        ("reserved", c_int32),
-        ("steps", c_int64),
-        ("skipped_steps", c_int64),
-        ("conflict_rate", c_double),
-        ("heads_norm", c_double),
-        ("norm", c_double),
-        ("clipped_norm", c_double),
-        ("lr", c_double),
-    ]
-
-
-# A float pointer with the number of its elements.
-FLOATS = [c_void_p, c_int64]
-
-SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "version": (c_int, []),
-    "last_error": (c_char_p, []),
-    "status_name": (c_char_p, [c_int]),
-    "cuda_devices": (c_int, []),
-    "cpu_isa": (c_char_p, []),
-    "layout_create": (c_int, [POINTER(c_void_p)]),
-    "layout_destroy": (None, [c_void_p]),
-    "layout_add_group": (c_int, [c_void_p, c_char_p, POINTER(GroupOptions)]),
-    "layout_add": (c_int, [c_void_p, c_char_p, POINTER(c_int64), c_int32, c_int32, c_char_p]),
-    "layout_sizes": (c_int, [c_void_p, POINTER(c_int64), POINTER(c_int64), POINTER(c_int64)]),
-    "layout_segment": (c_int, [c_void_p, c_char_p, POINTER(c_int64), POINTER(c_int64)]),
-    "options_init": (c_int, [POINTER(Options), c_int32]),
-    "optimizer_create": (c_int, [POINTER(c_void_p), c_void_p, POINTER(Options)]),
-    "optimizer_destroy": (None, [c_void_p]),
-    "step": (
-        c_int,
-        [c_void_p, *FLOATS, POINTER(c_void_p), c_int32, c_int64, *FLOATS, c_void_p],
-    ),
-    "set_lr": (c_int, [c_void_p, c_double, c_void_p]),
-    "set_loss_scale": (c_int, [c_void_p, c_double, c_void_p]),
-    "set_active": (c_int, [c_void_p, c_char_p, c_int32, c_void_p]),
-    "optimizer_report": (
-        c_int,
-        [c_void_p, POINTER(ReportNumbers), *[POINTER(c_double)] * 4, c_void_p],
-    ),
-    "segment_steps": (c_int, [c_void_p, c_char_p, POINTER(c_int64), c_void_p]),
-    "state_count": (c_int, [c_void_p]),
-    "state_name": (c_char_p, [c_void_p, c_int]),
-    "state": (c_int, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_int64)]),
-    "copy_state": (c_int, [c_void_p, c_void_p]),
-}
-
-
-def load() -> ctypes.CDLL:
-    """The library with every function's signature; raises ImportError that says what to do."""
-    path = os.environ.get("GRAMSTEP_LIBRARY")
-    if not path:
-        raise ImportError("GRAMSTEP_LIBRARY is not set: it must name gramstep's shared library")
-    try:
-        opened = ctypes.CDLL(path)
-    except OSError as error:
-        raise ImportError(f"GRAMSTEP_LIBRARY={path} cannot be loaded: {error}") from error
-    for name, (result, arguments) in SIGNATURES.items():
-        function = getattr(opened, f"gramstep_{name}")
-        function.restype, function.argtypes = result, arguments
-    return opened
-
-
-library = load()
-
-
-class GramstepError(RuntimeError):
-    """A status that is not OK, with the message of the library."""
-
-    def __init__(self, status: int) -> None:
-        self.status = Status(status)
-        super().__init__(f"{library.gramstep_status_name(status).decode()}: {last_error()}")
-
-
-def last_error() -> str:
-    """The message of this thread's last failure."""
-    return library.gramstep_last_error().decode()
-
-
-def check(status: int) -> None:
-    """Raises GramstepError unless the status is OK."""
-    if status != Status.OK:
-        raise GramstepError(status)
+__all__ = [
+    "MAX_TASKS",
+    "SHARED",
+    "Device",
+    "Gradients",
+    "GramstepError",
+    "GroupOptions",
+    "Layout",
+    "NonFinite",
+    "Optimizer",
+    "Options",
+    "Projection",
+    "Report",
+    "ReportArrays",
+    "ReportNumbers",
+    "Rule",
+    "Status",
+    "aggregator_names",
+    "aggregator_text",
+    "check",
+    "default_options",
+    "gradients_of",
+    "last_error",
+    "library",
+    "named",
+    "pointers",
+]
 
 
 def floats(memory: Any) -> tuple[int, int]:
@@ -197,6 +80,23 @@ def floats(memory: Any) -> tuple[int, int]:
 def pointers(addresses: Sequence[int]) -> ctypes.Array:
     """An array of pointers to these addresses."""
     return (c_void_p * len(addresses))(*addresses)
+
+
+def gradients_of(rows: Sequence[Any], heads: Any = None, losses: Any = None) -> Gradients:
+    """One gradient row a task, the heads' gradients and the losses, which must outlive it."""
+    places = [floats(row) for row in rows]
+    row_sizes = {size for _, size in places}
+    if len(row_sizes) > 1:
+        raise ValueError(f"got rows of sizes {sorted(row_sizes)}, expected one size")
+    addresses = pointers([address for address, _ in places])
+    return Gradients(
+        ctypes.sizeof(Gradients),
+        ctypes.cast(addresses, POINTER(c_void_p)),  # which keeps the array alive
+        row_sizes.pop() if row_sizes else 0,
+        *floats(heads),
+        *floats(losses),
+        len(rows),
+    )
 
 
 class Layout:
@@ -249,15 +149,56 @@ class Layout:
         return slice(offset.value, offset.value + size.value)
 
 
+def named(aggregator: str, **options: Any) -> str:
+    """An aggregator's text: its name, and the options that depart from its defaults."""
+
+    def written(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, str | int):
+            return str(value)
+        if np.ndim(value) == 1:
+            return "[" + ", ".join(repr(float(each)) for each in value) + "]"
+        return repr(float(value))
+
+    pairs = [f"{name}={written(value)}" for name, value in options.items()]
+    return f"{aggregator}({', '.join(pairs)})" if pairs else aggregator
+
+
+def aggregator_names() -> list[str]:
+    """The names of all aggregators of the library."""
+    count = library.gramstep_aggregator_count()
+    return [library.gramstep_aggregator_name(i).decode() for i in range(count)]
+
+
+def aggregator_text(aggregator: str) -> str:
+    """An aggregator's text with all its options."""
+    needed = c_size_t()
+    text = aggregator.encode()
+    check(library.gramstep_aggregator_text(text, None, 0, byref(needed)))
+    room = ctypes.create_string_buffer(needed.value)
+    check(library.gramstep_aggregator_text(text, room, needed.value, None))
+    return room.value.decode()
+
+
 @dataclass
 class Report:
-    """What the last step saw and decided."""
+    """What the last step saw and decided: P projections, K tasks."""
 
     numbers: ReportNumbers
-    weights: np.ndarray  # [K]
-    gram: np.ndarray  # [K, K]
-    cosines: np.ndarray  # [K, K]
-    gradient_norms: np.ndarray  # [K]
+    weights: np.ndarray  # [P, K]
+    gram: np.ndarray  # [P, K, K]
+    cosines: np.ndarray  # [P, K, K]
+    gradient_norms: np.ndarray  # [P, K]
+    projection_norms: np.ndarray  # [P]
+    dots: np.ndarray  # [P, K]
+    dot_cosines: np.ndarray  # [P, K]
+    residuals: np.ndarray  # [P]
+    iterations: np.ndarray  # [P]
+    promises_kept: np.ndarray  # [P] 0 or 1
+    mean_weights: np.ndarray  # [P, K]
+    mean_cosines: np.ndarray  # [P, K, K]
+    mean_promises_kept: np.ndarray  # [P]
 
 
 class Memory:
@@ -286,11 +227,8 @@ class Optimizer:
         fields = {name for name, _ in Options._fields_}
         if unknown := set(changes) - fields:
             raise TypeError(f"got options {sorted(unknown)}, expected some of {sorted(fields)}")
-        if "constant_weights" in changes:
-            weights = changes["constant_weights"]
-            changes["constant_weights"] = (c_double * len(weights))(*weights)
         for name, value in changes.items():
-            setattr(self.options, name, value)
+            setattr(self.options, name, value.encode() if isinstance(value, str) else value)
         check(
             library.gramstep_optimizer_create(
                 byref(self.handle), layout.handle, byref(self.options)
@@ -301,20 +239,29 @@ class Optimizer:
         library.gramstep_optimizer_destroy(self.handle)
 
     def step(
-        self, params: Any, rows: Sequence[Any], heads: Any = None, stream: int | None = None
+        self,
+        params: Any,
+        rows: Sequence[Any],
+        heads: Any = None,
+        losses: Any = None,
+        stream: int | None = None,
     ) -> None:
-        """One step: params, one gradient row a task, the heads' gradients."""
-        places = [floats(row) for row in rows]
-        row_sizes = {size for _, size in places}
-        if len(row_sizes) > 1:
-            raise ValueError(f"got rows of sizes {sorted(row_sizes)}, expected one size")
-        addresses = pointers([address for address, _ in places])
-        row_size = row_sizes.pop() if row_sizes else 0
-        check(
-            library.gramstep_step(
-                self.handle, *floats(params), addresses, len(rows), row_size, *floats(heads), stream
-            )
-        )
+        """One step: params, one gradient row a task, the heads' gradients, the losses."""
+        gradients = gradients_of(rows, heads, losses)
+        check(library.gramstep_step(self.handle, *floats(params), byref(gradients), stream))
+
+    def stepper(self, params: Any, rows: Sequence[Any], losses: Any = None) -> Callable[[], None]:
+        """step() with whatever the same memory then holds, and little else than the C call."""
+        kept = (params, rows, losses)
+        call, handle, place = library.gramstep_step, self.handle, floats(params)
+        gradients = gradients_of(rows, None, losses)
+        reference = byref(gradients)
+
+        def step() -> None:
+            check(call(handle, *place, reference, None))
+
+        step.kept = kept  # as long as the function, so are its arguments
+        return step
 
     def set_lr(self, lr: float, stream: int | None = None) -> None:
         check(library.gramstep_set_lr(self.handle, lr, stream))
@@ -327,13 +274,26 @@ class Optimizer:
 
     def report(self, stream: int | None = None) -> Report:
         """What the last step saw and decided; waits for the stream."""
-        tasks = self.options.tasks
         numbers = ReportNumbers()
-        shapes = [(tasks,), (tasks, tasks), (tasks, tasks), (tasks,)]
-        arrays = [np.full(shape, np.nan) for shape in shapes]
-        places = [array.ctypes.data_as(POINTER(c_double)) for array in arrays]
-        check(library.gramstep_optimizer_report(self.handle, byref(numbers), *places, stream))
-        return Report(numbers, *arrays)
+        check(library.gramstep_optimizer_report(self.handle, byref(numbers), None, stream))
+        tasks, parts = numbers.tasks, numbers.projections
+        shapes = {"gram": (tasks, tasks), "cosines": (tasks, tasks), "mean_cosines": (tasks, tasks)}
+        shapes |= dict.fromkeys(["weights", "gradient_norms", "dots", "dot_cosines"], (tasks,))
+        shapes["mean_weights"] = (tasks,)
+        places, arrays = ReportArrays(struct_size=ctypes.sizeof(ReportArrays)), {}
+        for name, kind in ReportArrays._fields_[1:]:
+            shape = (parts, *shapes.get(name, ()))
+            if kind == POINTER(c_int32):
+                arrays[name] = np.full(shape, -1, np.int32)
+            else:
+                arrays[name] = np.full(shape, np.nan)
+            setattr(places, name, arrays[name].ctypes.data_as(kind))
+        check(library.gramstep_optimizer_report(self.handle, None, byref(places), stream))
+        return Report(numbers, **arrays)
+
+    def promise(self) -> str:
+        """What the aggregator promises, in words."""
+        return library.gramstep_promise(self.handle).decode()
 
     def segment_steps(self, segment: str, stream: int | None = None) -> int:
         steps = c_int64()
@@ -348,6 +308,33 @@ class Optimizer:
         """A state buffer, laid out as the parameters, on the optimizer's device."""
         data, size = c_void_p(), c_int64()
         check(library.gramstep_state(self.handle, name.encode(), byref(data), byref(size)))
+        return Memory(data.value or 0, size.value, self.options.device, self)
+
+    def plan_state_names(self) -> list[str]:
+        count = library.gramstep_plan_state_count(self.handle)
+        return [library.gramstep_plan_state_name(self.handle, i).decode() for i in range(count)]
+
+    def plan_state(self, name: str, stream: int | None = None) -> np.ndarray:
+        """A copy of a piece of the plan's state, all projections'."""
+        size = c_int64()
+        what = (self.handle, name.encode())
+        check(library.gramstep_plan_state(*what, None, 0, byref(size), stream))
+        values = np.full(size.value, np.nan)
+        place = values.ctypes.data_as(POINTER(c_double))
+        check(library.gramstep_plan_state(*what, place, values.size, None, stream))
+        return values
+
+    def set_plan_state(self, name: str, values: np.ndarray, stream: int | None = None) -> None:
+        values = np.ascontiguousarray(values, dtype=np.float64)
+        place = values.ctypes.data_as(POINTER(c_double))
+        check(
+            library.gramstep_set_plan_state(self.handle, name.encode(), place, values.size, stream)
+        )
+
+    def task_momentum(self, task: int, stream: int | None = None) -> Memory:
+        """The momentum of a task's gradient, laid out as a row, on the optimizer's device."""
+        data, size = c_void_p(), c_int64()
+        check(library.gramstep_task_momentum(self.handle, task, byref(data), byref(size), stream))
         return Memory(data.value or 0, size.value, self.options.device, self)
 
     def copy_state(self, source: Optimizer) -> None:

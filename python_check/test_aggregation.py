@@ -7,7 +7,7 @@ import pytest
 
 from aggregation import fresh_order, gram_matrix, looked_at, pcgrad_weights, philox
 from compare import DOUBLE, assert_within
-from gramstep_c import Aggregator, Report
+from gramstep_c import Report, named
 from problems import ROWS, task_problem
 from trajectories import aggregator_run, take_all_steps
 
@@ -32,30 +32,37 @@ def test_philox_known_answers() -> None:
 def test_gram_matrix(kind: str, tasks: int, device: str) -> None:
     """The Gram matrix is within the bound of its sums; the rest of the report follows from it."""
     problem = task_problem(kind, tasks, steps=2)
-    for step, report in enumerate(
-        take_all_steps(aggregator_run(problem, device, Aggregator.PCGrad))
-    ):
+    for step, report in enumerate(take_all_steps(aggregator_run(problem, device, "PCGrad"))):
         rows, _ = looked_at(problem, step)
         gram = gram_matrix(rows, device)
-        assert_within(report.gram, gram.value, gram.error)
-        np.testing.assert_array_equal(report.gram, report.gram.T)
+        assert_within(report.gram[0], gram.value, gram.error)
+        np.testing.assert_array_equal(report.gram[0], report.gram[0].T)
         assert_report_follows(report)
 
 
 def assert_report_follows(report: Report) -> None:
     """Norms, cosines, conflicts and the step's norm are those of the Gram matrix and weights."""
     tasks = report.numbers.tasks
-    norms = np.sqrt(np.diag(report.gram))
-    np.testing.assert_allclose(report.gradient_norms, norms, rtol=DOUBLE)
+    (gram,), (weights,), (norm,) = report.gram, report.weights, report.projection_norms
+    norms = np.sqrt(np.diag(gram))
+    np.testing.assert_allclose(report.gradient_norms[0], norms, rtol=DOUBLE)
     scale = np.outer(norms, norms)
-    cosines = np.divide(report.gram, scale, out=np.zeros_like(scale), where=scale > 0)
-    np.testing.assert_allclose(report.cosines, cosines, rtol=DOUBLE)
-    conflicts = (report.cosines[np.triu_indices(tasks, 1)] < 0).mean()
+    cosines = np.divide(gram, scale, out=np.zeros_like(scale), where=scale > 0)
+    np.testing.assert_allclose(report.cosines[0], cosines, rtol=DOUBLE)
+    conflicts = (report.cosines[0][np.triu_indices(tasks, 1)] < 0).mean()
     np.testing.assert_allclose(report.numbers.conflict_rate, conflicts, rtol=DOUBLE)
-    squared = report.weights @ report.gram @ report.weights
     # Terms of a sum that cancels are each rounded: relative to them, not to the sum.
-    terms = np.abs(report.weights) @ np.abs(report.gram) @ np.abs(report.weights)
-    assert abs(report.numbers.norm**2 - max(squared, 0.0)) <= tasks * DOUBLE * terms
+    terms = np.abs(gram) @ np.abs(weights)
+    np.testing.assert_array_less(
+        np.abs(report.dots[0] - gram @ weights), tasks * DOUBLE * terms + np.finfo(float).tiny
+    )
+    squared = max(weights @ gram @ weights, 0.0)
+    rounding = tasks * DOUBLE * (np.abs(weights) @ terms)
+    assert abs(norm**2 - squared) <= rounding
+    assert abs(report.numbers.norm**2 - squared) <= rounding
+    lengths = norms * norm
+    expected = np.divide(report.dots[0], lengths, out=np.zeros(tasks), where=lengths > 0)
+    np.testing.assert_allclose(report.dot_cosines[0], expected, rtol=DOUBLE)
 
 
 def test_order_matters(device: str) -> None:
@@ -63,9 +70,9 @@ def test_order_matters(device: str) -> None:
     problem = task_problem("conflicting", 8, steps=2)
     problem.rows[1] = problem.rows[0]
     weights = []
-    for options in ({"fixed_order": True}, {"seed": SEED}, {"seed": SEED ^ 1 << 32}):
-        run = aggregator_run(problem, device, Aggregator.PCGrad, **options)
-        weights.append([report.weights for report in take_all_steps(run)])
+    for options in ({"order": "fixed"}, {"seed": SEED}, {"seed": SEED ^ 1 << 32}):
+        run = aggregator_run(problem, device, named("PCGrad", **options))
+        weights.append([report.weights[0] for report in take_all_steps(run)])
     np.testing.assert_array_equal(weights[0][0], weights[0][1])
     for first, second in [(weights[0][0], weights[1][0]), (weights[1][0], weights[1][1])]:
         assert np.abs(first - second).max() > 1e-3
@@ -78,9 +85,9 @@ def test_skipped_steps_draw_no_order(device: str) -> None:
     problem.rows[2] = problem.rows[1]
     problem.rows[1, 3, 0] = np.nan
     first, skipped, second = take_all_steps(
-        aggregator_run(problem, device, Aggregator.PCGrad, seed=SEED)
+        aggregator_run(problem, device, named("PCGrad", seed=SEED))
     )
     assert [r.numbers.skipped for r in (first, skipped, second)] == [0, 1, 0]
     rows, _ = looked_at(problem, 2)
     expected = pcgrad_weights(fresh_order(SEED))(2, gram_matrix(rows, device))
-    assert_within(second.weights, expected.value, expected.error)
+    assert_within(second.weights[0], expected.value, expected.error)

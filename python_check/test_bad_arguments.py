@@ -47,12 +47,19 @@ def test_null_arguments() -> None:
         ("optimizer", "set_loss_scale", None, 1.0, None),
         ("optimizer", "set_active", None, b"trunk", 1, None),
         ("segment", "set_active", optimizer, None, 1, None),
-        ("optimizer", "optimizer_report", None, None, byref(number), None, None, None, None),
+        ("optimizer", "optimizer_report", None, None, None, None),
+        ("aggregator", "aggregator_text", None, None, 0, None),
         ("optimizer", "segment_steps", None, b"trunk", byref(size), None),
         ("segment", "segment_steps", optimizer, None, byref(size), None),
         ("steps", "segment_steps", optimizer, b"trunk", None, None),
         ("optimizer", "state", None, b"exp_avg", None, None),
         ("name", "state", optimizer, None, None, None),
+        ("optimizer", "plan_state", None, b"xi", None, 0, byref(size), None),
+        ("name", "plan_state", optimizer, None, None, 0, byref(size), None),
+        ("optimizer", "set_plan_state", None, b"xi", byref(number), 1, None),
+        ("name", "set_plan_state", optimizer, None, byref(number), 1, None),
+        ("values", "set_plan_state", optimizer, b"xi", None, 1, None),
+        ("optimizer", "task_momentum", None, 0, None, None, None),
         ("to", "copy_state", None, optimizer),
         ("from", "copy_state", optimizer, None),
     ]
@@ -63,6 +70,10 @@ def test_null_arguments() -> None:
     assert library.gramstep_state_name(None, 0) is None
     assert library.gramstep_state_name(optimizer, -1) is None
     assert library.gramstep_state_name(optimizer, 0) is None  # plain SGD keeps none
+    assert library.gramstep_plan_state_count(None) == -1
+    assert library.gramstep_plan_state_name(None, 0) is None
+    assert library.gramstep_plan_state_name(optimizer, 0) is None  # nor does a sum
+    assert library.gramstep_promise(None) == b""
     library.gramstep_layout_destroy(None)
     library.gramstep_optimizer_destroy(None)
 
@@ -102,7 +113,9 @@ BAD_OPTIONS: dict[str, list[Any]] = {
     "clip_norm": [NAN, -INF, -1.0, 0.0],
     "loss_scale": [*OUT_OF_RANGE, 0.0],
     "rule": [-1, 3],
-    "aggregator": [-1, 4],
+    "aggregator": [b"", b"PCGra", b"PCGrad(", b"PCGrad(order)", b"PCGrad(order=none)", b"Sum()x"],
+    "projection": [-1, 3],
+    "smoothing": [*OUT_OF_RANGE, 1.0],
     "device": [-1, 2],
     "non_finite": [-1, 4],
     "threads": [-1],
@@ -150,10 +163,9 @@ def test_bad_combinations() -> None:
     assert_creation_fails(layout, sgd, damped, "nesterov", "dampening")
     assert_creation_fails(layout, sgd, {"tasks": 1}, "tasks", "head")
     assert_creation_fails(layout, sgd, {"tasks": 2, "device": 1, "ordinal": -1}, "ordinal", "-1")
-    constant = {"tasks": 2, "aggregator": gramstep_c.Aggregator.Constant}
-    assert_creation_fails(layout, sgd, constant, "constant_weights")
-    weights = (c_double * 2)(1.0, NAN)
-    assert_creation_fails(layout, sgd, {**constant, "constant_weights": weights}, "Constant")
+    for values in ("", "(values=[1])", "(values=[1, 2, 3])", "(values=[1, nan])"):
+        constant = {"tasks": 2, "aggregator": f"Constant{values}".encode()}
+        assert_creation_fails(layout, sgd, constant, "Constant")
 
 
 def test_unknown_rule_has_no_defaults() -> None:

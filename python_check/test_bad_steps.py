@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+from ctypes import POINTER, byref, c_void_p
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 import gramstep_c
 from conftest import why_no_gpu
 from failures import OUT_OF_RANGE, assert_fails, assert_raises, small_layout
-from gramstep_c import GramstepError, Status, library, pointers
+from gramstep_c import Gradients, GramstepError, Status, gradients_of, library, pointers
 from trajectories import c_device
 
 
@@ -36,7 +38,8 @@ class Trainer:
         report = self.optimizer.report()
         memory = [self.params, *self.rows, self.heads, *map(self.state, ["exp_avg", "exp_avg_sq"])]
         steps = [self.optimizer.segment_steps(name) for name in ("trunk", "head")]
-        arrays = [each.cpu().numpy() for each in memory] + [report.weights, report.gram]
+        arrays = [each.cpu().numpy() for each in memory]
+        arrays += [report.weights, report.gram, report.mean_weights]
         return [*[each.tobytes() for each in arrays], bytes(report.numbers), repr(steps).encode()]
 
     def state(self, name: str) -> torch.Tensor:
@@ -47,19 +50,22 @@ class Trainer:
 
     def step(self, **changes: Any) -> int:
         """The status of a step whose arguments are right but for the changes."""
-        right = {
+        arguments = {
             "optimizer": self.optimizer.handle,
             "params": self.params.data_ptr(),
             "params_size": self.size,
-            "rows": pointers([row.data_ptr() for row in self.rows]),
-            "tasks": 2,
-            "row_size": self.shared,
-            "heads": self.heads.data_ptr(),
-            "heads_size": self.heads_size,
+            "gradients": None,
             "stream": None,
         }
-        assert set(changes) <= set(right)
-        return library.gramstep_step(*{**right, **changes}.values())
+        gradients = gradients_of(self.rows, self.heads)
+        arguments["gradients"] = byref(gradients)
+        for name, value in changes.items():
+            if name in arguments:
+                arguments[name] = value
+            else:
+                assert hasattr(gradients, name)
+                setattr(gradients, name, value)
+        return library.gramstep_step(*arguments.values())
 
 
 @pytest.fixture
@@ -69,7 +75,12 @@ def trainer(device: str) -> Trainer:
 
 def first_row(t: Trainer, address: int) -> dict[str, Any]:
     """A step whose first row is somewhere else."""
-    return {"rows": pointers([address, t.rows[1].data_ptr()])}
+    return {"rows": rows_at(address, t.rows[1].data_ptr())}
+
+
+def rows_at(*addresses: int) -> Any:
+    """The struct's field for rows at these addresses."""
+    return ctypes.cast(pointers(addresses), POINTER(c_void_p))
 
 
 def end_of(memory: torch.Tensor) -> int:
@@ -80,6 +91,12 @@ def end_of(memory: torch.Tensor) -> int:
 # What is changed of a right step, and words of the message.
 BAD_STEPS: dict[str, tuple[Callable[[Trainer], dict[str, Any]], list[str]]] = {
     "null optimizer": (lambda t: {"optimizer": None}, ["optimizer", "null"]),
+    "null gradients": (lambda t: {"gradients": None}, ["gradients", "null"]),
+    "unknown struct": (lambda t: {"struct_size": 8}, ["gramstep_gradients", "struct_size", "8"]),
+    "later struct": (
+        lambda t: {"struct_size": ctypes.sizeof(Gradients) + 8},
+        ["gramstep_gradients", "struct_size"],
+    ),
     "null params": (lambda t: {"params": None}, ["params", "null"]),
     "null rows": (lambda t: {"rows": None}, ["rows", "null"]),
     "null row": (lambda t: first_row(t, 0), ["rows[0]", "null"]),
@@ -111,7 +128,7 @@ BAD_STEPS: dict[str, tuple[Callable[[Trainer], dict[str, Any]], list[str]]] = {
     "no rows": (lambda t: {"tasks": 0}, ["rows", "0", "2"]),
     "too few rows": (lambda t: {"tasks": 1}, ["rows", "1", "2"]),
     "too many rows": (
-        lambda t: {"tasks": 3, "rows": pointers([t.rows[0].data_ptr()] * 3)},
+        lambda t: {"tasks": 3, "rows": rows_at(*[t.rows[0].data_ptr()] * 3)},
         ["rows", "3", "2"],
     ),
     "negative tasks": (lambda t: {"tasks": -1}, ["tasks", "-1"]),
@@ -152,7 +169,7 @@ def test_memory_of_another_device() -> None:
         changes = [
             {"params": elsewhere.params.data_ptr()},
             {"heads": elsewhere.heads.data_ptr()},
-            {"rows": pointers([trainer.rows[0].data_ptr(), elsewhere.rows[1].data_ptr()])},
+            {"rows": rows_at(trainer.rows[0].data_ptr(), elsewhere.rows[1].data_ptr())},
         ]
         for change in changes:
             assert_fails(trainer.step(**change), Status.INVALID_ARGUMENT, *change)

@@ -20,7 +20,7 @@ from aggregation import (
 )
 from bounded import Bounded
 from compare import DOUBLE, FLOAT64_SHARE, assert_as_accurate, assert_steps_right, assert_within
-from gramstep_c import Aggregator
+from gramstep_c import named
 from problems import GROUPED_TENSORS, GROUPS, ROWS, Problem, Tensor, make_problem, task_problem
 from rules import Rule
 from trajectories import (
@@ -60,9 +60,8 @@ def test_pcgrad_weights(
 ) -> None:
     """TorchJD's weights but for the Gram matrix's error; given that matrix, as double rounds."""
     problem = task_problem(kind, tasks)
-    fixed = order == "fixed"
-    met = fixed_order if fixed else fresh_order(SEED)
-    run = aggregator_run(problem, device, Aggregator.PCGrad, fixed_order=fixed, seed=SEED)
+    met = fixed_order if order == "fixed" else fresh_order(SEED)
+    run = aggregator_run(problem, device, named("PCGrad", order=order, seed=SEED))
     for step, report in enumerate(take_all_steps(run)):
         rows, _ = looked_at(problem, step)
         gram = gram_matrix(rows, device)
@@ -70,9 +69,9 @@ def test_pcgrad_weights(
         expected = theirs.weighting(torch.from_numpy(rows)).numpy()
         ours = pcgrad_weights(met)(step + 1, gram)
         assert_within(ours.value, expected, FLOAT64_SHARE * ours.error)
-        assert_within(report.weights, expected, ours.error)
-        same_gram = pcgrad_weights(met)(step + 1, Bounded(report.gram, gram.error))
-        assert_within(report.weights, same_gram.value, FLOAT64_SHARE * same_gram.error)
+        assert_within(report.weights[0], expected, ours.error)
+        same_gram = pcgrad_weights(met)(step + 1, Bounded(report.gram[0], gram.error))
+        assert_within(report.weights[0], same_gram.value, FLOAT64_SHARE * same_gram.error)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -81,9 +80,8 @@ def test_known_weights(reduction: str, device: str, monkeypatch: pytest.MonkeyPa
     rows = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
     problem = make_problem((Tensor("x", (3,)),), tasks=2, steps=1)
     problem.rows[0, :, :3] = rows
-    mean = reduction == "mean"
-    run = aggregator_run(problem, device, Aggregator.PCGrad, mean_reduction=mean)
-    weights = take_all_steps(run)[0].weights * (2 if mean else 1)
+    run = aggregator_run(problem, device, named("PCGrad", reduction=reduction))
+    weights = take_all_steps(run)[0].weights[0] * (2 if reduction == "mean" else 1)
     np.testing.assert_allclose(weights, [2.2222, 1.5789], atol=5e-5)  # as printed there
     theirs = torchjd_pcgrad([[0, 1], [0, 1]], monkeypatch)
     # Products of small integers are exact in fp32: only double rounds.
@@ -97,17 +95,13 @@ def test_linear_weights(tasks: int, device: str) -> None:
     rows = torch.from_numpy(looked_at(problem, 0)[0])
     values = np.random.default_rng(tasks).standard_normal(tasks)
     cases = [
-        (Aggregator.Mean, torchjd.Mean(), {}),
-        (Aggregator.Sum, torchjd.Sum(), {}),
-        (
-            Aggregator.Constant,
-            torchjd.Constant(torch.from_numpy(values)),
-            {"constant_weights": values},
-        ),
+        ("Mean", torchjd.Mean()),
+        ("Sum", torchjd.Sum()),
+        (named("Constant", values=values), torchjd.Constant(torch.from_numpy(values))),
     ]
-    for aggregator, theirs, options in cases:
-        report = take_all_steps(aggregator_run(problem, device, aggregator, **options))[0]
-        np.testing.assert_array_equal(report.weights, theirs.weighting(rows).numpy())
+    for aggregator, theirs in cases:
+        report = take_all_steps(aggregator_run(problem, device, aggregator))[0]
+        np.testing.assert_array_equal(report.weights[0], theirs.weighting(rows).numpy())
 
 
 def two_headed_problem(tasks: int) -> Problem:
@@ -133,13 +127,13 @@ def flat_gradients(
 
 
 @pytest.mark.parametrize("clip_norm", [np.inf, 0.05])
-@pytest.mark.parametrize("aggregator", [Aggregator.Constant, Aggregator.PCGrad], ids=str)
+@pytest.mark.parametrize("aggregator", ["Constant", "PCGrad"])
 @pytest.mark.parametrize("rule", STEP_RULES, ids=str)
 @pytest.mark.parametrize("tasks", TASKS)
 def test_whole_steps(
     tasks: int,
     rule: Rule,
-    aggregator: Aggregator,
+    aggregator: str,
     clip_norm: float,
     device: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -148,15 +142,15 @@ def test_whole_steps(
     problem = two_headed_problem(tasks)
     values = np.random.default_rng(tasks).standard_normal(tasks)
     order = fresh_order(SEED)
-    if aggregator == Aggregator.PCGrad:
-        weights_of, options = pcgrad_weights(order), {"seed": SEED}
+    if aggregator == "PCGrad":
+        weights_of, text = pcgrad_weights(order), named(aggregator, seed=SEED)
     else:
-        weights_of, options = constant_weights(values), {"constant_weights": values}
-    got = run_gramstep(problem, rule, device, aggregator=aggregator, clip_norm=clip_norm, **options)
+        weights_of, text = constant_weights(values), named(aggregator, values=values)
+    got = run_gramstep(problem, rule, device, aggregator=text, clip_norm=clip_norm)
 
     def gradients(dtype: torch.dtype) -> list[np.ndarray]:
         def theirs(step: int) -> torchjd.Aggregator:
-            if aggregator == Aggregator.PCGrad:
+            if aggregator == "PCGrad":
                 return torchjd_pcgrad(orders_of(order, step + 1, tasks), monkeypatch)
             return torchjd.Constant(torch.from_numpy(values).to(dtype))
 

@@ -31,6 +31,11 @@ def to_host(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
 
 
+def to_device(values: np.ndarray, device: str) -> torch.Tensor:
+    """A copy of values in memory of that device."""
+    return torch.tensor(values, device=device)
+
+
 def c_device(device: str) -> gramstep_c.Device:
     return gramstep_c.Device[device.upper()]
 
@@ -96,10 +101,8 @@ def run_gramstep(problem: Problem, rule: Rule, device: str, **options: Any) -> T
     return trajectory_of(steps)
 
 
-def aggregator_run(
-    problem: Problem, device: str, aggregator: gramstep_c.Aggregator, **options: Any
-) -> GramstepRun:
-    """A run in which the aggregator is what matters."""
+def aggregator_run(problem: Problem, device: str, aggregator: str, **options: Any) -> GramstepRun:
+    """A run in which the aggregator, given as text, is what matters."""
     return GramstepRun(problem, Rule("SGD"), device, aggregator=aggregator, **options)
 
 

@@ -53,9 +53,8 @@ static const char* make_options(gramstep_options* options) {
   EXPECT(gramstep_options_init(options, GRAMSTEP_ADAMW) == GRAMSTEP_OK);
   EXPECT(options->lr == 1e-3 && options->weight_decay == 1e-2 && options->epsilon == 1e-8);
   EXPECT(options->tasks == 1 && options->loss_scale == 1.0 && isinf(options->clip_norm));
-  options->aggregator = GRAMSTEP_PCGRAD;
+  options->aggregator = "PCGrad(seed=7)";
   options->tasks = 2;
-  options->seed = 7;
   options->non_finite = GRAMSTEP_NON_FINITE_ERROR;
   return NULL;
 }
@@ -71,9 +70,12 @@ static const char* refuse_options(const gramstep_layout* layout, const gramstep_
   EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
                  "tasks"));
   options = *good;
-  options.aggregator = GRAMSTEP_CONSTANT; /* without weights */
+  options.aggregator = "Constant"; /* without weights */
   EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
-                 "constant_weights"));
+                 "Constant.values"));
+  options.aggregator = "PCGrad(speed=7)";
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "seed"));
   options = *good;
   options.lr = NAN;
   EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
@@ -92,45 +94,74 @@ static const char* refuse_options(const gramstep_layout* layout, const gramstep_
 static const char* take_steps(gramstep_optimizer* optimizer) {
   static float params[SIZE], left[SHARED], right[SHARED], heads[HEADS];
   const float* rows[2];
+  gramstep_gradients gradients, wrong;
   int e;
   rows[0] = left;
   rows[1] = right;
+  memset(&gradients, 0, sizeof gradients);
+  gradients.struct_size = sizeof gradients;
+  gradients.rows = rows;
+  gradients.tasks = 2;
+  gradients.row_size = SHARED;
+  gradients.heads = heads;
+  gradients.heads_size = HEADS;
   for (e = 0; e < SHARED; ++e) {
     left[e] = 1.0f;
     right[e] = e == 0 ? 1.0f : -1.0f;
   }
   for (e = 0; e < HEADS; ++e) heads[e] = 1.0f;
   for (e = 0; e < 3; ++e) {
-    EXPECT(gramstep_step(optimizer, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL) ==
-           GRAMSTEP_OK);
+    EXPECT(gramstep_step(optimizer, params, SIZE, &gradients, NULL) == GRAMSTEP_OK);
   }
   EXPECT(strcmp(gramstep_last_error(), "") == 0);
   EXPECT(params[0] != 0.0f && params[SHARED] != 0.0f && params[15] == 0.0f);
-  EXPECT(refused(gramstep_step(optimizer, params, SIZE, rows, 3, SHARED, heads, HEADS, NULL),
-                 GRAMSTEP_INVALID_ARGUMENT, "rows"));
-  EXPECT(refused(gramstep_step(optimizer, NULL, SIZE, rows, 2, SHARED, heads, HEADS, NULL),
-                 GRAMSTEP_INVALID_ARGUMENT, "params"));
-  EXPECT(refused(gramstep_step(optimizer, params, -1, rows, 2, SHARED, heads, HEADS, NULL),
-                 GRAMSTEP_INVALID_ARGUMENT, "params_size"));
-  EXPECT(refused(gramstep_step(NULL, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL),
-                 GRAMSTEP_INVALID_ARGUMENT, "optimizer"));
+  wrong = gradients;
+  wrong.tasks = 3;
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, &wrong, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "rows"));
+  wrong = gradients;
+  wrong.losses_size = 2; /* and no losses */
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, &wrong, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "losses"));
+  wrong = gradients;
+  wrong.struct_size += 1;
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, &wrong, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "struct_size"));
+  EXPECT(refused(gramstep_step(optimizer, NULL, SIZE, &gradients, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "params"));
+  EXPECT(refused(gramstep_step(optimizer, params, -1, &gradients, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "params_size"));
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, NULL, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "gradients"));
+  EXPECT(refused(gramstep_step(NULL, params, SIZE, &gradients, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "optimizer"));
   heads[6] = INFINITY;
-  EXPECT(refused(gramstep_step(optimizer, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL),
+  EXPECT(refused(gramstep_step(optimizer, params, SIZE, &gradients, NULL),
                  GRAMSTEP_NON_FINITE_GRADIENT, "finite"));
   EXPECT(gramstep_set_active(optimizer, "head", 0, NULL) == GRAMSTEP_OK);
   EXPECT(gramstep_set_lr(optimizer, 0.5, NULL) == GRAMSTEP_OK);
   EXPECT(gramstep_set_loss_scale(optimizer, 2.0, NULL) == GRAMSTEP_OK);
-  EXPECT(gramstep_step(optimizer, params, SIZE, rows, 2, SHARED, heads, HEADS, NULL) ==
-         GRAMSTEP_OK);
+  EXPECT(gramstep_step(optimizer, params, SIZE, &gradients, NULL) == GRAMSTEP_OK);
   return NULL;
 }
 
 static const char* read_report(const gramstep_optimizer* optimizer) {
   gramstep_report report;
-  double weights[2], gram[4], cosines[4], norms[2];
+  gramstep_report_arrays arrays;
+  double weights[2], gram[4], cosines[4], norms[2], dots[2];
+  int32_t kept = 0;
   int64_t steps = 0;
-  EXPECT(gramstep_optimizer_report(optimizer, &report, weights, gram, cosines, norms, NULL) ==
-         GRAMSTEP_OK);
+  memset(&arrays, 0, sizeof arrays);
+  arrays.struct_size = sizeof arrays;
+  arrays.weights = weights;
+  arrays.gram = gram;
+  arrays.cosines = cosines;
+  arrays.gradient_norms = norms;
+  arrays.dots = dots;
+  arrays.promises_kept = &kept;
+  EXPECT(gramstep_optimizer_report(optimizer, &report, &arrays, NULL) == GRAMSTEP_OK);
+  EXPECT(report.projections == 1 && report.mean_steps == 4 && report.mean_conflict_rate == 1);
+  EXPECT(dots[0] == 1.875 * (4 - 3.5) && dots[1] == dots[0] && kept == 1);
   EXPECT(report.tasks == 2 && report.steps == 4 && report.skipped_steps == 1);
   EXPECT(report.looked == 1 && report.skipped == 0 && report.lr == 0.5);
   /* 16 elements, one of them alike, at a loss scale of 2. */
@@ -138,7 +169,7 @@ static const char* read_report(const gramstep_optimizer* optimizer) {
   EXPECT(cosines[0] == 1 && cosines[1] == -0.875 && norms[0] == 2 && norms[1] == 2);
   EXPECT(weights[0] == 1.875 && weights[1] == 1.875 && report.conflict_rate == 1);
   EXPECT(report.heads_norm == 0 && report.norm == report.clipped_norm);
-  EXPECT(gramstep_optimizer_report(optimizer, NULL, NULL, NULL, NULL, NULL, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_optimizer_report(optimizer, NULL, NULL, NULL) == GRAMSTEP_OK);
   EXPECT(gramstep_segment_steps(optimizer, "trunk", &steps, NULL) == GRAMSTEP_OK && steps == 4);
   EXPECT(gramstep_segment_steps(optimizer, "head", &steps, NULL) == GRAMSTEP_OK && steps == 3);
   return NULL;

@@ -45,6 +45,18 @@ struct CLayout {
   gramstep_layout* layout = nullptr;
 };
 
+gramstep_gradients in_c(const Gradients& from) {
+  return {.struct_size = sizeof(gramstep_gradients),
+          .rows = from.rows.data(),
+          .row_size = from.row_size,
+          .heads = from.heads.data(),
+          .heads_size = std::ssize(from.heads),
+          .losses = from.losses.data(),
+          .losses_size = std::ssize(from.losses),
+          .tasks = static_cast<std::int32_t>(from.rows.size()),
+          .reserved = 0};
+}
+
 /// Three steps through the class and three through C, from the same memory: the same bits.
 void expect_same_steps(const OptimizerOptions& options, const gramstep_options& c_options) {
   Rig rig(mixed_layout(3), options), c_rig(mixed_layout(3), options);
@@ -56,9 +68,9 @@ void expect_same_steps(const OptimizerOptions& options, const gramstep_options& 
     rig.draw_and_step();
     c_rig.draw();
     const Gradients g = c_rig.gradients();
+    const gramstep_gradients c_gradients = in_c(g);
     EXPECT_EQ(gramstep_step(optimizer, c_rig.params.data(), std::ssize(c_rig.params.span()),
-                            g.rows.data(), static_cast<std::int32_t>(g.rows.size()), g.row_size,
-                            g.heads.data(), std::ssize(g.heads), nullptr),
+                            &c_gradients, nullptr),
               GRAMSTEP_OK)
         << gramstep_last_error();
   }
@@ -74,7 +86,6 @@ gramstep_options c_defaults(std::int32_t rule) {
 }
 
 TEST(CAbi, EveryOptionReachesTheCore) {
-  const double weights[] = {0.5, -1, 2};
   gramstep_options c = c_defaults(GRAMSTEP_SGD);
   expect_same_steps({.rule = SGD{}, .tasks = 3}, c);
 
@@ -83,8 +94,7 @@ TEST(CAbi, EveryOptionReachesTheCore) {
   c.dampening = 0.3;
   c.weight_decay = 0.2;
   c.maximize = 1;
-  c.aggregator = GRAMSTEP_CONSTANT;
-  c.constant_weights = weights;
+  c.aggregator = "Constant(values=[0.5, -1, 2])";
   c.loss_scale = 2;
   expect_same_steps(
       {.rule =
@@ -95,7 +105,7 @@ TEST(CAbi, EveryOptionReachesTheCore) {
       c);
   c.dampening = 0;
   c.nesterov = 1;
-  c.aggregator = GRAMSTEP_MEAN;
+  c.aggregator = "Mean";
   expect_same_steps(
       {.rule =
            SGD{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.2, .nesterov = true, .maximize = true},
@@ -109,9 +119,7 @@ TEST(CAbi, EveryOptionReachesTheCore) {
   c.beta2 = 0.75;
   c.epsilon = 0.125;
   c.amsgrad = 1;
-  c.aggregator = GRAMSTEP_PCGRAD;
-  c.mean_reduction = 1;
-  c.seed = 5;
+  c.aggregator = "PCGrad(reduction=mean, seed=5)";
   c.clip_norm = 0.5;
   c.threads = 1;
   expect_same_steps({.rule = Adam{.beta1 = 0.5, .beta2 = 0.75, .epsilon = 0.125, .amsgrad = true},
@@ -121,10 +129,16 @@ TEST(CAbi, EveryOptionReachesTheCore) {
                     c);
 
   c = c_defaults(GRAMSTEP_ADAMW);
-  c.aggregator = GRAMSTEP_PCGRAD;
-  c.fixed_order = 1;
+  c.aggregator = "PCGrad(order=fixed)";
+  c.projection = GRAMSTEP_PROJECT_SEGMENT;
+  c.smoothing = 0.5;
   expect_same_steps(
-      {.rule = AdamW{}, .aggregator = PCGrad{.order = PCGradOrder::fixed}, .tasks = 3}, c);
+      {.rule = AdamW{},
+       .aggregator = PCGrad{.order = PCGradOrder::fixed},
+       .tasks = 3,
+       .projection = Projection::segment,
+       .smoothing = 0.5},
+      c);
 }
 
 TEST(CAbi, EveryPolicyReachesTheCore) {
@@ -141,9 +155,8 @@ TEST(CAbi, EveryPolicyReachesTheCore) {
     options.non_finite = policy;
     gramstep_optimizer* optimizer = nullptr;
     ASSERT_EQ(gramstep_optimizer_create(&optimizer, c_layout.layout, &options), GRAMSTEP_OK);
-    const Gradients g = rig.gradients();
-    EXPECT_EQ(gramstep_step(optimizer, rig.params.data(), layout.size(), g.rows.data(), 3,
-                            g.row_size, g.heads.data(), layout.heads_size(), nullptr),
+    const gramstep_gradients gradients = in_c(rig.gradients());
+    EXPECT_EQ(gramstep_step(optimizer, rig.params.data(), layout.size(), &gradients, nullptr),
               status);
     EXPECT_EQ(std::isnan(rig.param("scalar")[0]), policy == GRAMSTEP_NON_FINITE_PROPAGATE);
     gramstep_optimizer_destroy(optimizer);

@@ -4,6 +4,7 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include <gramstep/gramstep.hpp>
@@ -34,12 +35,14 @@ class GradientBuffer {
     return gramstep::view(layout_, row(shared ? task : tasks - 1), segment);
   }
 
-  /// What Optimizer::step takes; refers to this object.
-  gramstep::Gradients for_step() const requires std::same_as<Real, float> {
+  /// What Optimizer::step takes; refers to this object and to the losses.
+  gramstep::Gradients for_step(std::span<const float> losses = {}) const
+      requires std::same_as<Real, float> {
     return {
         .rows = rows_,
         .row_size = layout_.shared_size(),
-        .heads = memory_.span().subspan(tasks * static_cast<std::size_t>(layout_.shared_size()))};
+        .heads = memory_.span().subspan(tasks * static_cast<std::size_t>(layout_.shared_size())),
+        .losses = losses};
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <gramstep/gramstep.hpp>
 
 #include "backend.hpp"
+#include "comparison.hpp"
 #include "digits.hpp"
 #include "methods.hpp"
 #include "options.hpp"
@@ -49,7 +50,7 @@ std::vector<td::Data> make_data(const td::Options& options) {
 std::vector<td::RunOptions> make_runs(const td::Options& options) {
   std::vector<td::RunOptions> runs;
   for (const std::string& rule : options.rules) {
-    for (const std::string& aggregator : options.aggregators) {
+    for (const std::string& aggregator : options.aggregators.texts) {
       for (int seed = 1; seed <= options.seeds; ++seed) {
         const auto s = static_cast<std::uint64_t>(seed);
         runs.push_back({.run = {rule, aggregator, s},
@@ -82,12 +83,16 @@ std::vector<td::RunResult> train_all(td::Backend<float>& backend, const td::Opti
 }
 
 void run(const td::Options& options) {
+  for (const auto& [name, reason] : options.aggregators.left_out) {
+    std::cerr << "left out: " << reason << '\n';
+  }
   const auto backend = make_backend(options);
   const std::filesystem::path output = options.output;
   std::filesystem::create_directories(output);
   const std::vector<td::Data> data = make_data(options);
   const std::vector<td::RunResult> results = train_all(*backend, options, data);
   td::print_table(std::cout, td::summarise(results));
+  td::print_findings(std::cout, td::findings_of(results));
   td::write_summary(output / "summary.json", options, backend->device(), results);
   td::write_samples(output / "samples.json", td::select(data[0].held_out, samples));
 }

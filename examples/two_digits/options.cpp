@@ -3,14 +3,25 @@
 #include <CLI/CLI.hpp>
 #include <limits>
 
-#include "methods.hpp"
-
 namespace two_digits {
+namespace {
+
+/// What is wrong with a list of aggregators, as CLI11 wants to be told.
+std::string fault_of_aggregators(const std::string& list) {
+  try {
+    read_aggregators(list);
+  } catch (const gramstep::InvalidArgument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
 
 Options parse_options(int argc, char** argv) {
   Options o;
   o.rules = names(rules());
-  o.aggregators = names(aggregators());
+  std::string aggregators = "Sum,PCGrad";
   o.data = TWO_DIGITS_DATA;
   bool quick = false;
   const CLI::Range count(1, std::numeric_limits<int>::max(), "COUNT");
@@ -24,9 +35,10 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--rules", o.rules, "optimizer rules")
       ->delimiter(',')
       ->check(CLI::IsMember(names(rules())));
-  app.add_option("--aggregators", o.aggregators, "how the task gradients are combined")
-      ->delimiter(',')
-      ->check(CLI::IsMember(names(aggregators())));
+  app.add_option("--aggregators", aggregators,
+                 "how the task gradients are combined: names with options, such as "
+                 "Sum,CAGrad(c=0.4), or all that do for two tasks: all")
+      ->check(CLI::Validator(fault_of_aggregators, "LIST"));
   app.add_option("--seeds", o.seeds, "runs of each method")->check(count);
   app.add_option("--epochs", o.epochs, "passes over the training images")->check(count);
   app.add_option("--batch", o.batch, "images a step")->check(count);
@@ -51,6 +63,7 @@ Options parse_options(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }
+  o.aggregators = read_aggregators(aggregators);
   if (quick) {
     o.seeds = 1;
     o.epochs = 2;

@@ -6,13 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "methods.hpp"
+
 namespace two_digits {
 
 struct Options {
   static constexpr std::int64_t held_out_pairs = 2000;  ///< images to measure the accuracy on
 
   std::vector<std::string> rules;        ///< names, see methods.hpp
-  std::vector<std::string> aggregators;  ///< names, see methods.hpp
+  AggregatorList aggregators;            ///< see methods.hpp
   int seeds = 3;                         ///< runs a method, with seeds 1, 2, ...
   int epochs = 20;
   std::int64_t batch = 128;

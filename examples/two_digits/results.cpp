@@ -1,9 +1,7 @@
 #include "results.hpp"
 
-#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <stdexcept>
 
 #include "methods.hpp"
@@ -46,8 +44,15 @@ MethodResult summarise_method(std::span<const RunResult> runs) {
   for (std::size_t task = 0; task < tasks; ++task) {
     method.accuracy[task] =
         spread_over(runs, [task](const RunResult& run) { return run.accuracy[task]; });
+    method.weights[task] =
+        spread_over(runs, [task](const RunResult& run) { return run.weights[task]; });
   }
   method.conflict_rate = spread_over(runs, [](const RunResult& run) { return run.conflict_rate; });
+  method.on_momenta = runs[0].on_momenta;
+  if (runs[0].promise_kept) {
+    method.promise_kept =
+        spread_over(runs, [](const RunResult& run) { return *run.promise_kept; }).mean;
+  }
   method.fused_us = spread_over(runs, [](const RunResult& run) { return run.times.fused_us; }).mean;
   if (runs[0].times.unfused_us) {
     method.unfused_us =
@@ -69,6 +74,8 @@ void to_json(ordered_json& json, const RunResult& result) {
           {"accuracy", by_task(result.accuracy)},
           {"last_epoch_losses", by_task(result.losses)},
           {"conflict_rate", result.conflict_rate},
+          {"weights", by_task(result.weights)},
+          {"promise_kept", or_null(result.promise_kept)},
           {"steps", result.steps},
           {"skipped", result.skipped},
           {"fused_us", result.times.fused_us},
@@ -81,8 +88,33 @@ void to_json(ordered_json& json, const MethodResult& method) {
           {"aggregator", method.aggregator},
           {"accuracy", by_task(method.accuracy)},
           {"conflict_rate", method.conflict_rate},
+          {"on_momenta", method.on_momenta},
+          {"weights", by_task(method.weights)},
+          {"promise_kept", or_null(method.promise_kept)},
           {"fused_us", method.fused_us},
           {"unfused_us", or_null(method.unfused_us)}};
+}
+
+void to_json(ordered_json& json, const Comparison& comparison) {
+  static constexpr const char* verdicts[]{"shown", "hint", "nothing_told"};
+  json = {{"rule", comparison.rule},
+          {"aggregator", comparison.aggregator},
+          {"reference_rule", comparison.reference_rule},
+          {"reference_aggregator", comparison.reference_aggregator},
+          {"task", task_names[comparison.task]},
+          {"difference", comparison.difference.mean},
+          {"half_width", comparison.difference.half_width},
+          {"p", comparison.difference.p},
+          {"adjusted_p", comparison.adjusted_p},
+          {"verdict", verdicts[static_cast<std::size_t>(comparison.verdict)]}};
+}
+
+void to_json(ordered_json& json, const Finding& finding) {
+  json = {{"topic", finding.topic}, {"text", finding.text}};
+}
+
+void to_json(ordered_json& json, const LeftOut& left_out) {
+  json = {{"name", left_out.name}, {"reason", left_out.reason}};
 }
 
 void to_json(ordered_json& json, const Options& options) {
@@ -93,19 +125,11 @@ void to_json(ordered_json& json, const Options& options) {
           {"held_out_pairs", options.held_out_pairs},
           {"label_noise", options.label_noise},
           {"scale", options.scale},
-          {"evaluate", options.evaluate}};
+          {"evaluate", options.evaluate},
+          {"left_out", options.aggregators.left_out}};
   for (const std::string& name : options.rules) {
     json["lr"][name] = options.lr.value_or(lr_of(rule_named(name)));
   }
-}
-
-Spread spread_of(std::span<const double> values) {
-  const auto count = static_cast<double>(values.size());
-  Spread spread{.mean = std::reduce(values.begin(), values.end()) / count};
-  if (values.size() < 2) return spread;
-  for (const double value : values) spread.deviation += std::pow(value - spread.mean, 2);
-  spread.deviation = std::sqrt(spread.deviation / (count - 1));
-  return spread;
 }
 
 std::vector<MethodResult> summarise(std::span<const RunResult> runs) {
@@ -131,7 +155,11 @@ void write_summary(const std::filesystem::path& path, const Options& options,
                                {"threads", device.threads},
                                {"isa", std::string(gs::cpu_isa())}}},
                              {"parameters", model_layout().parameters()},
+                             {"reference_aggregator", reference_aggregator(runs)},
+                             {"findings", findings_of(runs)},
                              {"methods", summarise(runs)},
+                             {"aggregator_comparisons", compare_aggregators(runs)},
+                             {"rule_comparisons", compare_rules(runs)},
                              {"runs", runs}};
   write_text(path, summary.dump(2));
 }

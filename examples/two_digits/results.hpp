@@ -9,35 +9,35 @@
 #include <string>
 #include <vector>
 
+#include "comparison.hpp"
 #include "options.hpp"
+#include "statistics.hpp"
 #include "trainer.hpp"
 
 namespace two_digits {
 
-/// Mean and sample standard deviation over seeds; the deviation of one value is 0.
-struct Spread {
-  double mean = 0;
-  double deviation = 0;
-};
-
-/// The runs of one method, summarised.
+/// The runs of one method, summarised over seeds.
 struct MethodResult {
   std::string rule;
   std::string aggregator;
   std::array<Spread, tasks> accuracy{};
   Spread conflict_rate{};
-  double fused_us = 0;  ///< mean over seeds of the median step time
+  bool on_momenta = false;
+  std::array<Spread, tasks> weights{};
+  std::optional<double> promise_kept{};  ///< mean share of the steps
+  double fused_us = 0;                   ///< mean over seeds of the median step time
   std::optional<double> unfused_us{};
 };
-
-Spread spread_of(std::span<const double> values);
 
 /// Summarises runs, one entry a method, in the order in which the methods came.
 std::vector<MethodResult> summarise(std::span<const RunResult> runs);
 
 void print_table(std::ostream& out, std::span<const MethodResult> methods);
 
-/// Writes options, machine, all runs and their summary as JSON.
+/// Prints a paragraph for each.
+void print_findings(std::ostream& out, std::span<const Finding> findings);
+
+/// Writes options, machine, all runs, their summary and what follows from them as JSON.
 void write_summary(const std::filesystem::path& path, const Options& options,
                    const gramstep::Device& device, std::span<const RunResult> runs);
 

@@ -18,6 +18,20 @@ ordered_json rows_of(const std::vector<double>& matrix, int columns) {
   return rows;
 }
 
+/// The value, or null from an aggregator that promises nothing.
+template <class T>
+ordered_json if_promised(const gramstep::Report& report, T value) {
+  return report.promise.empty() ? ordered_json() : ordered_json(value);
+}
+
+ordered_json means_of(const gramstep::Report& report) {
+  const gramstep::RunningMeans& means = report.means;
+  return {{"conflict_rate", means.conflict_rate},
+          {"weights", means.weights},
+          {"cosines", rows_of(means.cosines, report.tasks)},
+          {"promise_kept", if_promised(report, means.promises_kept[0])}};
+}
+
 }  // namespace
 
 StepLog::StepLog(const std::filesystem::path& path) : file_(path) {
@@ -35,8 +49,14 @@ void StepLog::write(const Run& run, std::int64_t step, const std::array<float, t
                         {"weights", report.weights},
                         {"norms", report.gradient_norms},
                         {"norm", report.norm},
+                        {"dots", report.dots},
+                        {"dot_cosines", report.dot_cosines},
                         {"conflict", report.conflict_rate > 0},
-                        {"skipped", report.skipped}}
+                        {"iterations", report.iterations[0]},
+                        {"residual", report.residuals[0]},
+                        {"promise_kept", if_promised(report, bool{report.promises_kept[0]})},
+                        {"skipped", report.skipped},
+                        {"means", means_of(report)}}
         << '\n';
   if (!file_) throw std::runtime_error("steps.jsonl: cannot be written, is the disk full?");
 }

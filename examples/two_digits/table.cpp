@@ -1,35 +1,34 @@
 #include <algorithm>
 #include <cmath>
-#include <iomanip>
-#include <sstream>
 
 #include "results.hpp"
+#include "text.hpp"
 
 namespace two_digits {
 namespace {
 
 using Row = std::vector<std::string>;
 
-std::string fixed(double value, int digits) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(digits) << value;
-  return text.str();
-}
-
 std::string percent(const Spread& share) {
   return fixed(100 * share.mean, 1) + " ± " + fixed(100 * share.deviation, 1);
 }
 
-/// Characters, not bytes, of UTF-8.
-std::size_t length(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+/// The mean weight of each task.
+std::string weights(const std::array<Spread, tasks>& weights) {
+  if (std::isnan(weights[0].mean)) return "by element";
+  std::string text;
+  for (const Spread& weight : weights) {
+    text += (text.empty() ? "" : " ") + significant(weight.mean, 3);
+  }
+  return text;
 }
 
 Row row_of(const MethodResult& method) {
   Row row{method.rule, method.aggregator};
   for (const Spread& accuracy : method.accuracy) row.push_back(percent(accuracy));
-  row.push_back(percent(method.conflict_rate));
+  row.push_back(percent(method.conflict_rate) + (method.on_momenta ? " m" : ""));
+  row.push_back(weights(method.weights));
+  row.push_back(method.promise_kept ? fixed(100 * *method.promise_kept, 1) : "-");
   row.push_back(fixed(method.fused_us, 0));
   row.push_back(method.unfused_us ? fixed(*method.unfused_us, 0) : "-");
   row.push_back(method.unfused_us ? fixed(*method.unfused_us / method.fused_us, 1) + "x" : "-");
@@ -40,7 +39,7 @@ Row row_of(const MethodResult& method) {
 
 void print_table(std::ostream& out, std::span<const MethodResult> methods) {
   std::vector<Row> rows{{"rule", "aggregator", "left digit %", "right digit %", "conflict %",
-                         "fused µs", "unfused µs", "ratio"}};
+                         "weights", "kept %", "fused µs", "unfused µs", "ratio"}};
   std::ranges::transform(methods, std::back_inserter(rows), row_of);
   for (const Row& row : rows) {
     for (std::size_t column = 0; column < row.size(); ++column) {
@@ -51,6 +50,15 @@ void print_table(std::ostream& out, std::span<const MethodResult> methods) {
       out << (column > 0 ? "  " : "") << (text ? row[column] + padding : padding + row[column]);
     }
     out << '\n';
+  }
+  if (std::ranges::any_of(methods, &MethodResult::on_momenta)) {
+    out << "m: conflict of the momenta, which is what the aggregator looks at\n";
+  }
+}
+
+void print_findings(std::ostream& out, std::span<const Finding> findings) {
+  for (const auto& [topic, text] : findings) {
+    out << '\n' << wrapped(topic + ": " + text, 100, 2) << '\n';
   }
 }
 

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include <gramstep/aggregators/traits.hpp>
+
 #include "model.hpp"
 #include "random.hpp"
 
@@ -46,6 +48,24 @@ std::array<double, tasks> accuracy(Model<float>& model, const float* params, con
   return right;
 }
 
+std::array<float, tasks> times(std::array<float, tasks> a, const std::array<float, tasks>& b) {
+  std::ranges::transform(a, b, a.begin(), std::multiplies<>());
+  return a;
+}
+
+bool uses_momenta(const gs::Aggregator& aggregator) {
+  return std::visit(
+      []<class A>(const A&) { return gs::aggregators::WithMomentum<A>; }, aggregator);
+}
+
+/// The means over the steps that were taken.
+void add_what_was_seen(RunResult& result, const gs::Report& report) {
+  result.conflict_rate = report.means.conflict_rate;
+  std::ranges::copy(report.means.weights, result.weights.begin());
+  if (!report.promise.empty()) result.promise_kept = report.means.promises_kept[0];
+  result.skipped = report.skipped_steps;
+}
+
 }  // namespace
 
 RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data, StepLog& log,
@@ -72,11 +92,11 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
     for_each_batch(data.train, order, options.batch, [&](const Pairs& batch) {
       model.forward(params.data(), batch.images);
       const auto losses = model.backward(params.data(), batch.labels, options.scales, gradients);
-      probe.step(optimizer, params.span(), gradients.for_step(), report.steps + 1);
+      const auto scaled = times(losses, options.scales);  // those whose gradients these are
+      probe.step(optimizer, params.span(), gradients.for_step(scaled), report.steps + 1);
 
       report = optimizer.report();
       log.write(options.run, ++result.steps, losses, report);
-      result.conflict_rate += report.conflict_rate;
       for (std::size_t task = 0; task < tasks; ++task) {
         result.losses[task] += static_cast<double>(losses[task]);
       }
@@ -84,8 +104,8 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
     });
   }
   for (double& loss : result.losses) loss *= options.epochs / static_cast<double>(result.steps);
-  result.conflict_rate /= static_cast<double>(result.steps);
-  result.skipped = report.skipped_steps;
+  add_what_was_seen(result, report);
+  result.on_momenta = uses_momenta(options.aggregator);
   result.accuracy = accuracy(model, params.data(), data.held_out, options.batch);
   result.times = probe.times();
   return result;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include <gramstep/gramstep.hpp>
 
@@ -36,6 +37,9 @@ struct RunResult {
   std::array<double, tasks> accuracy{};  ///< on the held-out pairs
   std::array<double, tasks> losses{};    ///< mean over the last epoch's steps, not scaled
   double conflict_rate = 0;              ///< share of the steps whose gradients conflicted
+  bool on_momenta = false;               ///< whether the aggregator looks at momenta instead
+  std::array<double, tasks> weights{};   ///< mean over steps, NaN for one without weights
+  std::optional<double> promise_kept{};  ///< share of the steps, where something is promised
   std::int64_t steps = 0;
   std::int64_t skipped = 0;
   StepTimes times{};

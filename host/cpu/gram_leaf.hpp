@@ -126,6 +126,31 @@ void multiply_remainder(Block block, int count, double* lanes) {
   multiply_block(block, lanes);
 }
 
+/// to = keep * from + take * g
+void advance_row(float keep, const float* __restrict from, float take, const float* __restrict g,
+                 float* __restrict to, int count) {
+  GRAMSTEP_INDEPENDENT
+  for (int i = 0; i < count; ++i) {
+    to[i] = kernels::advance_momentum(keep, from[i], take, g[i]);
+  }
+}
+
+/// Brings the momenta of a chunk up to date: they are still in L2 when their products are taken. A
+/// segment without gradient keeps its own.
+void advance_momenta(const kernels::GramArguments& a, const kernels::MomentumFactors& factors,
+                     const kernels::Chunk& chunk, bool active) {
+  for (int k = 0; k < a.tasks; ++k) {
+    const float* from = a.momenta.before(k, a.tasks) + chunk.begin;
+    float* to = a.momenta.after(k, a.tasks) + chunk.begin;
+    if (active) {
+      advance_row(factors.keep[k], from, factors.take[k], a.rows[k] + chunk.begin, to,
+                  chunk.count);
+    } else {
+      __builtin_memcpy(to, from, static_cast<std::size_t>(chunk.count) * sizeof(float));
+    }
+  }
+}
+
 /// Adds a chunk's products; the rows begin at element `origin` of the flat buffer.
 void multiply_chunk(const float* const* rows, int tasks, std::int64_t origin,
                     const kernels::Chunk& chunk, double* lanes) {
@@ -144,14 +169,25 @@ void multiply_chunk(const float* const* rows, int tasks, std::int64_t origin,
   multiply_remainder(block, chunk.count - even, lanes);
 }
 
+/// The rows whose products are summed, where they begin in the flat buffer, and the factors of their
+/// momenta or null.
+struct Operands {
+  const float* const* rows;
+  int tasks;
+  std::int64_t origin;
+  const kernels::MomentumFactors* momentum;
+};
+
 /// The partial of one span: [pairs_of(tasks)] doubles.
-void multiply_span(const kernels::GramArguments& a, std::int64_t span, const float* const* rows,
-                   int tasks, std::int64_t origin, double* lanes, double* partial) {
-  const int pairs = kernels::pairs_of(tasks);
+void multiply_span(const kernels::GramArguments& a, std::int64_t span, const Operands& of,
+                   double* lanes, double* partial) {
+  const int pairs = kernels::pairs_of(of.tasks);
   for (int e = 0; e < pairs * gram_lanes; ++e) lanes[e] = 0.0;
   for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
     const kernels::Chunk& chunk = a.work.chunks[c];
-    if (a.segments[chunk.segment].active) multiply_chunk(rows, tasks, origin, chunk, lanes);
+    const bool active = a.segments[chunk.segment].active;
+    if (of.momentum != nullptr) advance_momenta(a, *of.momentum, chunk, active);
+    if (active) multiply_chunk(of.rows, of.tasks, of.origin, chunk, lanes);
   }
   for (int pair = 0; pair < pairs; ++pair) {
     double sum = 0;
@@ -160,16 +196,20 @@ void multiply_span(const kernels::GramArguments& a, std::int64_t span, const flo
   }
 }
 
-void gram_leaf(const kernels::GramArguments& a, std::int64_t first, std::int64_t last,
-               double* lanes) {
+void gram_leaf(const kernels::GramArguments& a, const kernels::MomentumFactors* momentum,
+               std::int64_t first, std::int64_t last, double* lanes) {
+  const float* rows[max_tasks];
+  for (int k = 0; k < a.tasks; ++k) {
+    rows[k] = momentum != nullptr ? a.momenta.after(k, a.tasks) : a.rows[k];
+  }
+  const Operands shared{rows, a.tasks, 0, momentum}, heads{&a.heads, 1, a.work.shared_size, nullptr};
   const int pairs = kernels::pairs_of(a.tasks);
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs;
   for (std::int64_t span = first; span < last; ++span) {
     if (span < a.work.shared_spans) {
-      multiply_span(a, span, a.rows, a.tasks, 0, lanes, a.partials + span * pairs);
+      multiply_span(a, span, shared, lanes, a.partials + span * pairs);
     } else {
-      multiply_span(a, span, &a.heads, 1, a.work.shared_size, lanes,
-                    head_partials + (span - a.work.shared_spans));
+      multiply_span(a, span, heads, lanes, head_partials + (span - a.work.shared_spans));
     }
   }
 }

@@ -16,7 +16,7 @@ constexpr void fill_row(Leaves::Update (&row)[max_updates], std::index_sequence<
 
 template <std::size_t... Index>
 constexpr Leaves make_leaves(std::index_sequence<Index...>) {
-  Leaves leaves{gram_leaf, {}};
+  Leaves leaves{gram_leaf, {}, combine_all};
   (fill_row<typename std::variant_alternative_t<Index, Rule>::Updates>(
        leaves.update[Index],
        std::make_index_sequence<

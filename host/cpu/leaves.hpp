@@ -24,13 +24,21 @@ inline constexpr int max_updates = 2;
 
 /// The loops of one instruction set. They run on the calling thread, in its floating-point mode.
 struct Leaves {
-  /// Partials of spans [first, last). lanes: [pairs_of(K), gram_lanes] of scratch.
-  void (*gram)(const kernels::GramArguments& a, std::int64_t first, std::int64_t last,
-               double* lanes);
+  /// Partials of spans [first, last). momentum: of the rows, or null. lanes: [pairs_of(K),
+  /// gram_lanes] of scratch.
+  void (*gram)(const kernels::GramArguments& a, const kernels::MomentumFactors* momentum,
+               std::int64_t first, std::int64_t last, double* lanes);
 
   /// Update of chunks [first, last) by Rule alternative `index` of its variant.
-  using Update = void (*)(const kernels::UpdateArguments& a, std::int32_t first, std::int32_t last);
+  /// by_element: the aggregator that combines element by element; null for a weighted sum.
+  using Update = void (*)(const kernels::UpdateArguments& a,
+                          const kernels::OneOfT<Aggregator>* by_element, std::int32_t first,
+                          std::int32_t last);
   Update update[std::variant_size_v<Rule>][max_updates];
+
+  /// to [count] = sum_k weights_k rows_k [at, at + count).
+  void (*combine)(const float* const* rows, const float* weights, int tasks, std::int64_t at,
+                  int count, float* to);
 
   /// The loop for a rule with its options.
   Update update_of(const Rule& rule) const {

@@ -53,22 +53,36 @@ void combine_rows(const float* const* rows, const float* weights, std::int64_t a
 
 /// Combines all rows, four at a time: as many streams as the prefetchers follow, and the sum stays
 /// in L1 between them.
-void combine_all(const kernels::UpdateArguments& a, std::int64_t at, int count, float* to) {
-  const float* weights = a.plan->weights;
-  const int tasks = a.tasks;
+void combine_all(const float* const* rows, const float* weights, int tasks, std::int64_t at,
+                 int count, float* to) {
   switch (tasks < 4 ? tasks : 4) {
-    case 2: combine_rows<2, false>(a.rows, weights, at, count, to); break;
-    case 3: combine_rows<3, false>(a.rows, weights, at, count, to); break;
-    default: combine_rows<4, false>(a.rows, weights, at, count, to); break;
+    case 1: combine_rows<1, false>(rows, weights, at, count, to); break;
+    case 2: combine_rows<2, false>(rows, weights, at, count, to); break;
+    case 3: combine_rows<3, false>(rows, weights, at, count, to); break;
+    default: combine_rows<4, false>(rows, weights, at, count, to); break;
   }
   for (int k = 4; k < tasks; k += 4) {
     switch (tasks - k < 4 ? tasks - k : 4) {
-      case 1: combine_rows<1, true>(a.rows + k, weights + k, at, count, to); break;
-      case 2: combine_rows<2, true>(a.rows + k, weights + k, at, count, to); break;
-      case 3: combine_rows<3, true>(a.rows + k, weights + k, at, count, to); break;
-      default: combine_rows<4, true>(a.rows + k, weights + k, at, count, to); break;
+      case 1: combine_rows<1, true>(rows + k, weights + k, at, count, to); break;
+      case 2: combine_rows<2, true>(rows + k, weights + k, at, count, to); break;
+      case 3: combine_rows<3, true>(rows + k, weights + k, at, count, to); break;
+      default: combine_rows<4, true>(rows + k, weights + k, at, count, to); break;
     }
   }
+}
+
+/// The same for an aggregator that looks at every element for itself.
+void combine_elements(const kernels::UpdateArguments& a,
+                      const kernels::OneOfT<Aggregator>& aggregator, std::int64_t at, int count,
+                      float* to) {
+  aggregator.visit([&](const auto& held) {
+    if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
+      for (int i = 0; i < count; ++i) {
+        const ElementOf g{a.rows, at + i};
+        to[i] = a.plan->head_weight * held.combine(g, a.tasks, a.plan->step, at + i);
+      }
+    }
+  });
 }
 
 /// Applies the rule to one run. The streams are arguments, each restricted, and the element's values
@@ -109,8 +123,9 @@ void apply_rule(const typename Update::Scalars& scalars, float scale, const floa
 }
 
 template <class Update>
-void update_chunk(const kernels::UpdateArguments& a, const kernels::Chunk& chunk,
-                  const kernels::SegmentState& segment, float* combined) {
+void update_chunk(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
+                  const kernels::Chunk& chunk, const kernels::SegmentState& segment,
+                  float* combined) {
   const auto scalars = segment.get<typename Update::Scalars>();
   const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
     apply_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count);
@@ -118,25 +133,32 @@ void update_chunk(const kernels::UpdateArguments& a, const kernels::Chunk& chunk
   if (chunk.begin >= a.work.shared_size) {
     const float* heads = a.heads + (chunk.begin - a.work.shared_size);
     apply(segment.sign * a.plan->head_weight, heads, chunk.begin, chunk.count);
-  } else if (a.tasks == 1) {
-    apply(segment.sign * a.plan->weights[0], a.rows[0] + chunk.begin, chunk.begin, chunk.count);
+  } else if (a.tasks == 1 && by_element == nullptr) {
+    apply(segment.sign * a.weights[segment.projection], a.rows[0] + chunk.begin, chunk.begin,
+          chunk.count);
   } else {
+    const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
     const int most = a.tasks <= 8 ? kernels::chunk_elements : run_elements;
     for (int first = 0; first < chunk.count; first += most) {
       const int count = chunk.count - first < most ? chunk.count - first : most;
-      combine_all(a, chunk.begin + first, count, combined);
+      if (by_element != nullptr) {
+        combine_elements(a, *by_element, chunk.begin + first, count, combined);
+      } else {
+        combine_all(a.rows, weights, a.tasks, chunk.begin + first, count, combined);
+      }
       apply(segment.sign, combined, chunk.begin + first, count);
     }
   }
 }
 
 template <class Update>
-void update_leaf(const kernels::UpdateArguments& a, std::int32_t first, std::int32_t last) {
+void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
+                 std::int32_t first, std::int32_t last) {
   alignas(64) float combined[kernels::chunk_elements];
   for (std::int32_t c = first; c < last; ++c) {
     const kernels::Chunk& chunk = a.work.chunks[c];
     const kernels::SegmentState& segment = a.segments[chunk.segment];
-    if (segment.active) update_chunk<Update>(a, chunk, segment, combined);
+    if (segment.active) update_chunk<Update>(a, by_element, chunk, segment, combined);
   }
 }
 

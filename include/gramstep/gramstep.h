@@ -101,12 +101,21 @@ typedef enum gramstep_rule {
   GRAMSTEP_ADAMW = 2
 } gramstep_rule;
 
-typedef enum gramstep_aggregator {
-  GRAMSTEP_SUM = 0,
-  GRAMSTEP_MEAN = 1,
-  GRAMSTEP_CONSTANT = 2,
-  GRAMSTEP_PCGRAD = 3
-} gramstep_aggregator;
+typedef enum gramstep_projection {
+  GRAMSTEP_PROJECT_MODEL = 0,  /* one Gram matrix for the whole shared part */
+  GRAMSTEP_PROJECT_GROUP = 1,  /* one for every group that has shared segments */
+  GRAMSTEP_PROJECT_SEGMENT = 2 /* one for every shared segment */
+} gramstep_projection;
+
+/* Number of aggregators, and the name of one; null where there is none. */
+GRAMSTEP_C_API int gramstep_aggregator_count(void);
+GRAMSTEP_C_API const char* gramstep_aggregator_name(int index);
+
+/* The text of an aggregator with all its options, as gramstep_options.aggregator takes it: written to
+ * text [size], null-terminated. `needed` (may be null) is the size it takes. Fails with
+ * GRAMSTEP_INVALID_ARGUMENT for a text that names none, or where it does not fit. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregator_text(const char* aggregator, char* text,
+                                                        size_t size, size_t* needed);
 
 typedef enum gramstep_non_finite {
   GRAMSTEP_NON_FINITE_DEFAULT = 0, /* skip where the gram stage runs anyway, else propagate */
@@ -123,7 +132,7 @@ typedef enum gramstep_device { GRAMSTEP_CPU = 0, GRAMSTEP_CUDA = 1 } gramstep_de
 typedef struct gramstep_options {
   size_t struct_size;
   int32_t rule;       /* gramstep_rule */
-  int32_t aggregator; /* gramstep_aggregator */
+  int32_t projection; /* gramstep_projection */
   int32_t tasks;      /* K, 1 to GRAMSTEP_MAX_TASKS */
   int32_t device;     /* gramstep_device */
   int32_t ordinal;    /* of the CUDA device */
@@ -132,19 +141,19 @@ typedef struct gramstep_options {
   int32_t maximize;   /* ascend instead of descend */
   double lr;
   double weight_decay;
-  double clip_norm;               /* > 0, or infinity for none */
-  double loss_scale;              /* > 0 */
-  double momentum;                /* SGD */
-  double dampening;               /* SGD */
-  int32_t nesterov;               /* SGD */
-  int32_t amsgrad;                /* Adam, AdamW */
-  double beta1;                   /* Adam, AdamW */
-  double beta2;                   /* Adam, AdamW */
-  double epsilon;                 /* Adam, AdamW */
-  const double* constant_weights; /* Constant: [tasks], copied */
-  int32_t mean_reduction;         /* PCGrad: mean over tasks instead of their sum */
-  int32_t fixed_order;            /* PCGrad: tasks meet by index instead of in a fresh order */
-  uint64_t seed;                  /* PCGrad */
+  double clip_norm;  /* > 0, or infinity for none */
+  double loss_scale; /* > 0 */
+  double momentum;   /* SGD */
+  double dampening;  /* SGD */
+  int32_t nesterov;  /* SGD */
+  int32_t amsgrad;   /* Adam, AdamW */
+  double beta1;      /* Adam, AdamW */
+  double beta2;      /* Adam, AdamW */
+  double epsilon;    /* Adam, AdamW */
+  double smoothing;  /* of the weights, CR-MOGM, in [0, 1); 0: none */
+  /* Name and options, such as "CAGrad(c=0.5)"; see gramstep/aggregators/text.hpp. Read by
+   * gramstep_optimizer_create and not kept; null for the sum. */
+  const char* aggregator;
 } gramstep_options;
 
 /* Fills options with the defaults of a rule (its own lr, decay, ...), the sum of one task, the CPU. */
@@ -159,12 +168,23 @@ GRAMSTEP_C_API gramstep_status gramstep_optimizer_create(gramstep_optimizer** op
 /* Frees an optimizer; null is allowed. */
 GRAMSTEP_C_API void gramstep_optimizer_destroy(gramstep_optimizer* optimizer);
 
-/* Takes one step: params [params_size], rows: `tasks` pointers to row_size floats each (the array is
- * host memory), heads [heads_size] (null where there are none), stream: a cudaStream_t or null. */
+/* The gradients of one step, only read. */
+typedef struct gramstep_gradients {
+  size_t struct_size;        /* sizeof(gramstep_gradients) */
+  const float* const* rows;  /* `tasks` pointers to row_size floats each; the array is host memory */
+  int64_t row_size;
+  const float* heads;   /* [heads_size], null where there are none */
+  int64_t heads_size;
+  const float* losses;  /* [losses_size], null where the aggregator needs none; host or device memory */
+  int64_t losses_size;
+  int32_t tasks;
+  int32_t reserved;
+} gramstep_gradients;
+
+/* Takes one step: params [params_size], stream: a cudaStream_t or null. */
 GRAMSTEP_C_API gramstep_status gramstep_step(gramstep_optimizer* optimizer, float* params,
-                                             int64_t params_size, const float* const* rows,
-                                             int32_t tasks, int64_t row_size, const float* heads,
-                                             int64_t heads_size, void* stream);
+                                             int64_t params_size,
+                                             const gramstep_gradients* gradients, void* stream);
 
 GRAMSTEP_C_API gramstep_status gramstep_set_lr(gramstep_optimizer* optimizer, double lr,
                                                void* stream);
@@ -179,7 +199,7 @@ typedef struct gramstep_report {
   int32_t tasks;
   int32_t skipped; /* whether the last step was skipped */
   int32_t looked;  /* whether the last step had a gram stage; if not, norms and matrices are NaN */
-  int32_t reserved;
+  int32_t projections; /* P */
   int64_t steps;
   int64_t skipped_steps;
   double conflict_rate;
@@ -187,14 +207,37 @@ typedef struct gramstep_report {
   double norm;
   double clipped_norm;
   double lr;
+  int64_t mean_steps; /* over how many steps the means are */
+  double mean_conflict_rate;
 } gramstep_report;
 
-/* Waits for `stream` and reports. weights [K], gram [K, K], cosines [K, K], gradient_norms [K]: any
- * may be null. */
+/* What it saw and decided by task, pair and projection: arrays of the caller's, any of which may be
+ * null. */
+typedef struct gramstep_report_arrays {
+  size_t struct_size;        /* sizeof(gramstep_report_arrays) */
+  double* weights;           /* [P, K] */
+  double* gram;              /* [P, K, K] */
+  double* cosines;           /* [P, K, K] */
+  double* gradient_norms;    /* [P, K] */
+  double* projection_norms;  /* [P] of the combined gradient */
+  double* dots;              /* [P, K] g_i . d */
+  double* dot_cosines;       /* [P, K] */
+  double* residuals;         /* [P] how far the weights miss the aggregator's promise, relative */
+  int32_t* iterations;       /* [P] of the aggregator's solve */
+  int32_t* promises_kept;    /* [P] 0 or 1 */
+  double* mean_weights;      /* [P, K] */
+  double* mean_cosines;      /* [P, K, K] */
+  double* mean_promises_kept; /* [P] */
+} gramstep_report_arrays;
+
+/* Waits for `stream` and reports. Either result may be null. */
 GRAMSTEP_C_API gramstep_status gramstep_optimizer_report(const gramstep_optimizer* optimizer,
-                                                         gramstep_report* report, double* weights,
-                                                         double* gram, double* cosines,
-                                                         double* gradient_norms, void* stream);
+                                                         gramstep_report* report,
+                                                         const gramstep_report_arrays* arrays,
+                                                         void* stream);
+
+/* What the aggregator promises, in words; "" for nothing. Never null. */
+GRAMSTEP_C_API const char* gramstep_promise(const gramstep_optimizer* optimizer);
 
 /* How many steps a segment took. Waits for `stream`. */
 GRAMSTEP_C_API gramstep_status gramstep_segment_steps(const gramstep_optimizer* optimizer,
@@ -210,9 +253,80 @@ GRAMSTEP_C_API const char* gramstep_state_name(const gramstep_optimizer* optimiz
 GRAMSTEP_C_API gramstep_status gramstep_state(gramstep_optimizer* optimizer, const char* name,
                                               float** data, int64_t* size);
 
+/* The number of pieces of state that the plan keeps for the aggregator, as gramstep_state_count. */
+GRAMSTEP_C_API int gramstep_plan_state_count(const gramstep_optimizer* optimizer);
+/* The name of a piece; null where there is none. */
+GRAMSTEP_C_API const char* gramstep_plan_state_name(const gramstep_optimizer* optimizer, int index);
+/* A piece of the plan's state in double, all projections': copied to values [size]. `needed` (may be
+ * null) is its size; it alone is written where values is null. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_plan_state(const gramstep_optimizer* optimizer,
+                                                   const char* name, double* values, int64_t size,
+                                                   int64_t* needed, void* stream);
+/* Replaces it. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_set_plan_state(gramstep_optimizer* optimizer,
+                                                       const char* name, const double* values,
+                                                       int64_t size, void* stream);
+/* The momentum that the aggregator keeps of a task's gradient, as of the last step, on the optimizer's
+ * device. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_task_momentum(gramstep_optimizer* optimizer, int32_t task,
+                                                      float** data, int64_t* size, void* stream);
+
 /* Copies state and step counts between optimizers of one layout and one rule, on any devices. */
 GRAMSTEP_C_API gramstep_status gramstep_copy_state(gramstep_optimizer* to,
                                                    const gramstep_optimizer* from);
+
+/* ---- Aggregation: the stages alone; see gramstep/aggregation.hpp --------------------------------- */
+
+/* Everything an aggregation is made from. Set it by gramstep_aggregation_options_init. */
+typedef struct gramstep_aggregation_options {
+  size_t struct_size;
+  const char* aggregator; /* as gramstep_options.aggregator */
+  int64_t size;           /* N, elements of a row */
+  int64_t batch;          /* B, Gram matrices that one call of gramstep_aggregation_weights solves */
+  double smoothing;
+  int32_t tasks;   /* K */
+  int32_t device;  /* gramstep_device */
+  int32_t ordinal; /* of the CUDA device */
+  int32_t threads; /* of the CPU, 0: OpenMP's default */
+} gramstep_aggregation_options;
+
+/* Fills options with the defaults: the sum of two tasks, no rows, one matrix, the CPU. */
+GRAMSTEP_C_API gramstep_status
+gramstep_aggregation_options_init(gramstep_aggregation_options* options);
+
+typedef struct gramstep_aggregation gramstep_aggregation;
+
+/* Makes an aggregation. */
+GRAMSTEP_C_API gramstep_status
+gramstep_aggregation_create(gramstep_aggregation** aggregation,
+                            const gramstep_aggregation_options* options);
+/* Frees one; null is allowed. */
+GRAMSTEP_C_API void gramstep_aggregation_destroy(gramstep_aggregation* aggregation);
+
+/* gram [K, K] = G of `tasks` rows of N floats each; the array of rows is host memory. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_gram(gramstep_aggregation* aggregation,
+                                                         const float* const* rows, int32_t tasks,
+                                                         double* gram, void* stream);
+/* weights [B, K] of gram [B, K, K]; losses [losses_size], null where none are needed. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_weights(gramstep_aggregation* aggregation,
+                                                            const double* gram, double* weights,
+                                                            const float* losses,
+                                                            int64_t losses_size, void* stream);
+/* combined [N] = the sum of weights [K] times rows. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_combine(gramstep_aggregation* aggregation,
+                                                            const float* const* rows,
+                                                            int32_t tasks, const double* weights,
+                                                            float* combined, void* stream);
+/* Of the last weights: iterations [B] and residuals [B]; either may be null. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_solutions(
+    const gramstep_aggregation* aggregation, int32_t* iterations, double* residuals, void* stream);
+/* The aggregator's state, as gramstep_plan_state and gramstep_set_plan_state. */
+GRAMSTEP_C_API gramstep_status
+gramstep_aggregation_plan_state(const gramstep_aggregation* aggregation, const char* name,
+                                double* values, int64_t size, int64_t* needed, void* stream);
+GRAMSTEP_C_API gramstep_status
+gramstep_aggregation_set_plan_state(gramstep_aggregation* aggregation, const char* name,
+                                    const double* values, int64_t size, void* stream);
 
 #ifdef __cplusplus
 }

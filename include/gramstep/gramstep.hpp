@@ -1,7 +1,9 @@
 // gramstep: the optimizer step of GPU trainers, for one task or many. The umbrella header.
 #pragma once
 
+#include "gramstep/aggregation.hpp"
 #include "gramstep/aggregators/aggregators.hpp"
+#include "gramstep/aggregators/text.hpp"
 #include "gramstep/error.hpp"
 #include "gramstep/layout.hpp"
 #include "gramstep/optimizer.hpp"

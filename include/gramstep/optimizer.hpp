@@ -44,6 +44,13 @@ enum class NonFinite {
   propagate,  ///< take the step, as torch.optim does
 };
 
+/// Which part of the model has a Gram matrix, and weights, of its own.
+enum class Projection {
+  model,    ///< one for the whole shared part
+  group,    ///< one for every group of the layout that has shared segments
+  segment,  ///< one for every shared segment
+};
+
 /// Everything an optimizer is made from. Validated as a whole by Optimizer's constructor.
 struct OptimizerOptions {
   Rule rule = SGD{};              ///< what is done with the combined gradient
@@ -53,6 +60,13 @@ struct OptimizerOptions {
   /// torch.nn.utils.clip_grad_norm_ does: times min(1, clip_norm / (norm + 1e-6)).
   std::optional<double> clip_norm = {};
   double loss_scale = 1.0;  ///< gradients come multiplied by this, finite and > 0
+  /// Whether tasks are combined over the whole model or part by part, with the same aggregator; its
+  /// state is kept for every part.
+  Projection projection = Projection::model;
+  /// CR-MOGM round the aggregator: the weights of a step are this share of the last step's and the
+  /// rest of what the aggregator chose; in [0, 1), 0 for none. Zhou et al., "On the Convergence of
+  /// Stochastic Multi-Objective Gradient Manipulation and Beyond", NeurIPS 2022, who use 0.9.
+  double smoothing = 0.0;
   /// Left out: skip where the gram stage runs anyway (several tasks, or a clip), else propagate,
   /// because looking would cost one task a pass over memory of its own. One task with skip or error
   /// pays for that pass.
@@ -68,6 +82,10 @@ struct Gradients {
   std::int64_t row_size = 0;           ///< must be layout.shared_size()
   std::span<const float> heads = {};  ///< [layout.heads_size()]; heads.data()[0] belongs to element
                                       ///< layout.shared_size() of the flat buffer
+  /// [K] losses of the tasks, not multiplied by the loss scale, for an aggregator that needs them; else
+  /// they may be left out. On CUDA they may be device memory, or host memory, whose values are then
+  /// part of the launch (and of a captured graph).
+  std::span<const float> losses = {};
 };
 
 /// An optimizer for the parameters of one layout: K task gradients in, one step out.
@@ -96,7 +114,9 @@ class GRAMSTEP_EXPORT Optimizer {
   /// params and gradients is what makes it fast), on the optimizer's device; see Gradients.
   /// A head's gradient is its own task's, and takes part in loss scale and clip, not in aggregation.
   /// Throws InvalidArgument (null, misaligned or overlapping memory, memory or stream of another
-  /// device, sizes or a number of rows that do not fit) before anything changes; NonFiniteGradient.
+  /// device, sizes or a number of rows that do not fit, losses that are missing, not finite, or not
+  /// positive where the aggregator needs that) before anything changes; NonFiniteGradient. Losses in
+  /// device memory are looked at by the plan: unfit ones count as a gradient that is not finite.
   void step(std::span<float> params, const Gradients& gradients, Stream stream = nullptr);
 
   /// Takes one step with one task: gradient [layout.size()] is over the whole flat buffer.
@@ -131,9 +151,33 @@ class GRAMSTEP_EXPORT Optimizer {
   /// State of one segment.
   TensorView<float> state(std::string_view name, std::string_view segment);
 
+  /// What the aggregator promises of its weights, in words; empty for nothing.
+  std::string_view promise() const;
+
+  /// The names of the state that the plan keeps for the aggregator: its plan_states; "smoothed_weights"
+  /// where weights are smoothed.
+  std::vector<std::string_view> plan_state_names() const;
+
+  /// A piece of the plan's state, [P, size], P the number of projections and size 1, K or K * K. Waits
+  /// for the work queued on `stream`. Throws InvalidArgument for an unknown name.
+  std::vector<double> plan_state(std::string_view name, Stream stream = nullptr) const;
+
+  /// Replaces a piece of the plan's state. Waits for the work queued on `stream`. Throws
+  /// InvalidArgument for an unknown name or another number of values.
+  void set_plan_state(std::string_view name, std::span<const double> values,
+                      Stream stream = nullptr);
+
+  /// The momentum that the aggregator keeps of one task's gradient, [layout.shared_size()] of the
+  /// optimizer's device, as of the last step; valid until the next. Waits for the work queued on
+  /// `stream`. Throws InvalidArgument for an aggregator without momentum, or no such task.
+  std::span<float> task_momentum(int task, Stream stream = nullptr);
+
+  /// Which projection a shared segment belongs to, as an index into the report's arrays.
+  int projection_of(std::string_view segment) const;
+
   /// Copies state and step counts, and which segments are active, from an optimizer on any device.
-  /// Waits for the work queued on both devices' default streams. Throws InvalidState where the layout
-  /// or the rule's state is another; then nothing is changed.
+  /// Waits for the work queued on both devices' default streams. Throws InvalidState where the layout,
+  /// the rule's state or the plan's is another; then nothing is changed.
   void copy_state(const Optimizer& from);
 
   /// The layout it was made for.

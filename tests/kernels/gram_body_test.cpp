@@ -59,7 +59,7 @@ void expect_within_bound(const std::vector<double>& got, const Exact& exact, int
 /// Most terms in an fp32 sum: a thread's share of a span, or of a block of columns when tiled.
 constexpr int sweeps = kernels::max_span_elements / (4 * kernels::gram_threads);
 constexpr int body_terms = 5 * sweeps;  // four elements a sweep, and one beyond the last vector
-constexpr int tiled_terms = kernels::GramTiledBody::gram_block;
+constexpr int tiled_terms = kernels::GramTiledBody<kernels::GradientSource>::gram_block;
 constexpr int cpu_terms = host::gram_block / host::gram_lanes;
 
 class GramBodyTest : public ::testing::TestWithParam<int> {};
@@ -98,7 +98,7 @@ TEST(GramBody, OfNothingIsNothing) {
 TEST(GramBody, ThousandsOfTinySegmentsDoNotPileUpInOneThread) {
   Layout layout;
   for (int i = 0; i < 3'000; ++i) layout.add("tensor" + std::to_string(i), {1});
-  const host::Work work(layout);
+  const host::Work work(layout, host::projections(layout, Projection::model));
   for (const kernels::Span& span : work.spans) EXPECT_LE(span.last - span.first, sweeps);
 }
 
@@ -109,7 +109,7 @@ TEST(GramBody, SpansCoverEveryChunkOnceAndKeepToTheirBound) {
     SegmentOptions head;
     head.task = 0;
     layout.add("head", {size}, head);
-    const host::Work work(layout);
+    const host::Work work(layout, host::projections(layout, Projection::model));
     std::int32_t next = 0;
     for (const kernels::Span& span : work.spans) {
       EXPECT_EQ(span.first, next);

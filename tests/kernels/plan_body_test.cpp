@@ -59,8 +59,8 @@ TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
       expect_close(block.step.findings.norm, one.step.findings.norm);
       expect_close(block.step.findings.clip, one.step.findings.clip);
       for (int i = 0; i < tasks; ++i) {
-        expect_close(block.step.findings.weights[i], one.step.findings.weights[i]);
-        EXPECT_FLOAT_EQ(block.step.plan.weights[i], one.step.plan.weights[i]);
+        expect_close(block.plan_memory().weights[i], one.plan_memory().weights[i]);
+        EXPECT_FLOAT_EQ(block.applied(i), one.applied(i));
       }
       // What does not depend on G agrees to the last bit.
       for (std::size_t s = 0; s < one.segments.size(); ++s) {

@@ -28,8 +28,10 @@ class StageRig {
         heads(layout.heads_size(), shift),
         segments(setup.segments),
         step(setup.initial),
+        plan(setup.fresh_plan()),
+        momenta(setup.momenta(), shift),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
-        scratch(static_cast<std::size_t>(setup.scratch), std::nan("")),
+        scratch(static_cast<std::size_t>(setup.shape.projections * setup.scratch), std::nan("")),
         aligned_(shift % 4 == 0) {
     for (int k = 0; k < setup.tasks; ++k) rows.emplace_back(layout.shared_size(), shift);
     for (int s = 0; s < setup.states; ++s) states.emplace_back(layout.size(), shift);
@@ -46,26 +48,55 @@ class StageRig {
   void run_gram(const simt::Launch& order) {
     const kernels::GramArguments a = gram_arguments();
     const int tasks = setup.tasks;
+    if (setup.traits.momentum) {
+      const kernels::MomentumSource source{aggregator(), losses};
+      return launch(order, kernels::GramTiledBody<kernels::MomentumSource>{a, source}, spans());
+    }
     if (tasks == 1) return launch(order, kernels::GramBody<1>{a}, spans());
     if (tasks == 2) return launch(order, kernels::GramBody<2>{a}, spans());
     if (tasks <= 4) return launch(order, kernels::GramBody<4>{a}, spans());
     if (tasks <= 8) return launch(order, kernels::GramBody<8>{a}, spans());
-    launch(order, kernels::GramTiledBody{a}, spans());
+    launch(order, kernels::GramTiledBody<kernels::GradientSource>{a, {}}, spans());
   }
   void run_gram_on_cpu() {
     const host::FlushToZero flush;
     std::vector<double> lanes(static_cast<std::size_t>(kernels::max_pairs) * host::gram_lanes);
-    host::choose_leaves().leaves->gram(gram_arguments(), 0, spans(), lanes.data());
+    kernels::MomentumFactors factors;
+    kernels::momentum_factors(kernels::SingleThread{}, aggregator(), step, losses, setup.tasks,
+                              factors);
+    host::choose_leaves().leaves->gram(gram_arguments(),
+                                       setup.traits.momentum ? &factors : nullptr, 0, spans(),
+                                       lanes.data());
   }
 
+  /// As launch_plan does.
   void run_plan(const simt::Launch& order) {
-    with_plan_body([&](const auto& body) { launch(order, body, 1); });
+    const int projections = setup.shape.projections;
+    const kernels::OneOfT<Rule> rule(setup.rule);
+    std::visit(
+        [&](const auto& held) {
+          launch(order,
+                 kernels::PlanBody<std::decay_t<decltype(held)>>{plan_arguments(), held, rule,
+                                                                 projections == 1},
+                 projections);
+        },
+        setup.aggregator);
+    if (projections > 1) launch(order, kernels::DecisionBody{plan_arguments(), rule}, 1);
   }
+  /// As the CPU backend does.
   void run_plan_on_cpu() {
-    with_plan_body([](const auto& body) {
-      typename std::decay_t<decltype(body)>::Shared shared;
-      body(kernels::SingleThread{}, shared);
-    });
+    const kernels::PlanArguments a = plan_arguments();
+    const kernels::OneOfT<Rule> rule(setup.rule);
+    kernels::PlanSums room;
+    std::visit(
+        [&](const auto& held) {
+          for (int p = 0; p < setup.shape.projections; ++p) {
+            kernels::ProjectionPlan<std::decay_t<decltype(held)>>{a, held, p}(
+                kernels::SingleThread{}, room);
+          }
+        },
+        setup.aggregator);
+    kernels::StepDecision{a, rule}(kernels::SingleThread{}, room);
   }
 
   /// `blocks` may be fewer than there are chunks.
@@ -80,8 +111,14 @@ class StageRig {
   }
   void run_update_on_cpu() {
     const host::FlushToZero flush;
-    host::choose_leaves().leaves->update_of(setup.rule)(update_arguments(), 0, chunks());
+    const kernels::OneOfT<Aggregator> held = aggregator();
+    host::choose_leaves().leaves->update_of(setup.rule)(
+        update_arguments(), setup.traits.elementwise ? &held : nullptr, 0, chunks());
   }
+
+  kernels::PlanMemory plan_memory() { return kernels::PlanMemory::in(plan.data(), setup.shape); }
+  /// What the update multiplies by.
+  float& applied(int k) { return plan_memory().applied[k]; }
 
   std::int32_t chunks() const { return static_cast<std::int32_t>(setup.work.chunks.size()); }
   std::int64_t spans() const { return static_cast<std::int64_t>(setup.work.spans.size()); }
@@ -109,11 +146,16 @@ class StageRig {
   std::vector<Floats> rows, states;
   std::vector<kernels::SegmentState> segments;
   kernels::StepState step;
+  std::vector<double> plan;
+  Floats momenta;
+  kernels::Losses losses{};
   std::vector<double> partials, scratch;
 
  private:
   void fill(std::uint64_t seed) {
     Random random(seed);
+    for (float& m : momenta.span()) m = 0;
+    for (float& loss : losses.values) loss = static_cast<float>(random.uniform() + 1.5);
     const auto draw = [&](std::span<float> values) {
       for (float& value : values) value = static_cast<float>(random.uniform());
     };
@@ -141,22 +183,32 @@ class StageRig {
   template <class Update>
   void run_rows(const simt::Launch& order, std::int64_t blocks) {
     const kernels::UpdateArguments a = update_arguments();
-    if (setup.tasks == 1) return launch(order, kernels::UpdateBody<Update, 1>{a}, blocks);
-    if (setup.tasks == 2) return launch(order, kernels::UpdateBody<Update, 2>{a}, blocks);
-    launch(order, kernels::UpdateBody<Update, 0>{a}, blocks);
+    const auto launch_with = [&](const auto& combination) {
+      using Combination = std::decay_t<decltype(combination)>;
+      launch(order, kernels::UpdateBody<Update, Combination>{a, combination}, blocks);
+    };
+    if (setup.traits.elementwise) return launch_with(kernels::ByElement{aggregator()});
+    if (setup.tasks == 1) return launch_with(kernels::WeightedSum<1>{});
+    if (setup.tasks == 2) return launch_with(kernels::WeightedSum<2>{});
+    launch_with(kernels::WeightedSum<0>{});
   }
 
-  template <class Function>
-  void with_plan_body(const Function& function) {
-    const kernels::PlanArguments a =
-        setup.plan_arguments(setup.work.table(), &step, segments.data(), setup.groups.data(),
-                             partials.data(), scratch.data());
-    std::visit(
-        [&](const auto& held) {
-          function(kernels::PlanBody<std::decay_t<decltype(held)>>{
-              a, held, kernels::OneOfT<Rule>(setup.rule)});
-        },
-        setup.aggregator);
+  kernels::OneOfT<Aggregator> aggregator() const {
+    return kernels::OneOfT<Aggregator>(setup.aggregator);
+  }
+
+  kernels::PlanArguments plan_arguments() {
+    losses.needed = setup.traits.needs_losses;
+    losses.needed_positive = setup.traits.needs_positive_losses;
+    kernels::PlanArguments a = setup.plan_arguments(losses);
+    a.state = &step;
+    a.segments = segments.data();
+    a.groups = setup.groups.data();
+    a.partials = partials.data();
+    a.memory = plan_memory();
+    a.scratch = scratch.data();
+    a.work = setup.work.table();
+    return a;
   }
 
   kernels::GramArguments gram_arguments() {
@@ -166,6 +218,7 @@ class StageRig {
     a.work = setup.work.table();
     a.segments = segments.data();
     a.partials = partials.data();
+    a.momenta = {setup.traits.momentum ? momenta.data() : nullptr, setup.momentum_stride(), &step};
     a.tasks = setup.tasks;
     a.aligned = aligned_;
     return a;
@@ -175,11 +228,16 @@ class StageRig {
     kernels::UpdateArguments a{};
     a.params = params.data();
     for (std::size_t s = 0; s < states.size(); ++s) a.states[s] = states[s].data();
-    for (std::size_t k = 0; k < rows.size(); ++k) a.rows[k] = rows[k].data();
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+      const auto at = static_cast<std::int64_t>(k) * setup.momentum_stride();
+      a.rows[k] = setup.traits.momentum ? momenta.data() + at : rows[k].data();
+    }
+    if (setup.traits.momentum) a.second_rows = setup.tasks * setup.momentum_stride();
     a.heads = heads.data();
     a.work = setup.work.table();
     a.segments = segments.data();
     a.plan = &step.plan;
+    a.weights = plan_memory().applied;
     a.tasks = setup.tasks;
     a.aligned = aligned_;
     return a;

@@ -5,6 +5,7 @@
 
 #include "gramstep/aggregators/common.hpp"
 #include "gramstep/rules/common.hpp"
+#include "gramstep/solvers/pivot.hpp"
 
 namespace gramstep::inline v1 {
 
@@ -14,6 +15,11 @@ struct Constant {
   TaskValues values = {};  ///< one finite weight a task, of either sign
 
   static constexpr std::string_view name = "Constant";
+  /// Calls visit(name, option) for every option.
+  template <class Self, class Visit>
+  static void options(Self& self, const Visit& visit) {
+    visit("values", self.values);
+  }
   /// Doubles of scratch for K tasks.
   static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
   /// Throws InvalidArgument unless there is one finite weight for each of K tasks.
@@ -24,8 +30,10 @@ struct Constant {
 
   /// Writes the weights [K]; one block, every thread of it calls.
   template <class X>
-  GRAMSTEP_BODY void weights(const X& x, const GramProblem& problem, double* w) const {
-    for (int i = x.thread(); i < problem.tasks; i += x.threads()) w[i] = values[i];
+  GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
+    solvers::for_each(x, problem.tasks, [&](int i) { w[i] = values[i]; });
+    x.sync();
+    return {};
   }
 };
 

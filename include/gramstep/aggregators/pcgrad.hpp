@@ -1,18 +1,17 @@
 // PCGrad: each task's gradient, projected off the gradients it conflicts with.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "gramstep/aggregators/common.hpp"
-#include "gramstep/philox.hpp"
+#include "gramstep/aggregators/task_order.hpp"
+#include "gramstep/solvers/pivot.hpp"
 
 namespace gramstep::inline v1 {
 
-/// In which order a task meets the others.
-enum class PCGradOrder {
-  fresh,  ///< a random permutation for every task and every step, as in the paper and TorchJD
-  fixed,  ///< by task index, as the authors' own code does, whose shuffle has no effect
-};
+/// PCGrad's name for the order of its projections.
+using PCGradOrder = TaskOrder;
 
 /// Gradient surgery: PCGrad.
 ///
@@ -25,59 +24,52 @@ enum class PCGradOrder {
 /// K = 2: g_i . d >= 0. No conflict: equals Sum. Weights are >= 1 (sum).
 /// Degenerate input: a zero row is in conflict with nobody and gets weight 1; opposite rows cancel;
 /// duplicate rows and any rank are no special case; one task gets weight 1.
-/// Deterministic: the order depends on (seed, step, task) alone, on every device.
+/// Deterministic: the order depends on (seed, step, group, task) alone, on every device.
 struct PCGrad {
-  Reduction reduction = Reduction::sum;
-  PCGradOrder order = PCGradOrder::fresh;
-  std::uint64_t seed = 0;  ///< of the fresh order
+  Reduction reduction = Reduction::sum;    ///< sum of the projected gradients, or their mean
+  PCGradOrder order = PCGradOrder::fresh;  ///< fresh, or fixed
+  std::uint64_t seed = 0;                  ///< of the fresh order
 
   static constexpr std::string_view name = "PCGrad";
+  /// Calls visit(name, option) for every option.
+  template <class Self, class Visit>
+  static void options(Self& self, const Visit& visit) {
+    visit("reduction", self.reduction);
+    visit("order", self.order);
+    visit("seed", self.seed);
+  }
   /// Doubles of scratch for K tasks: the coefficients c of every task.
   static constexpr std::int64_t scratch(int tasks) { return std::int64_t{tasks} * tasks; }
   /// Any options fit any number of tasks.
   void validate(int /*tasks*/) const {}
 
   /// Writes the order in which task `i` meets all K tasks, itself among them, into met [K].
-  GRAMSTEP_BODY void meet(int i, int tasks, std::int64_t step, unsigned char* met) const {
-    for (int j = 0; j < tasks; ++j) met[j] = static_cast<unsigned char>(j);
-    if (order == PCGradOrder::fixed) return;
-    PhiloxWords random{};
-    for (int j = tasks - 1; j > 0; --j) {  // Fisher and Yates, from the end
-      const int draw = tasks - 1 - j;
-      if (draw % 4 == 0) {
-        random = philox(
-            seed, {{static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(draw / 4),
-                    static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)}});
-      }
-      const int other = static_cast<int>(
-          (static_cast<std::uint64_t>(random.word[draw % 4]) * static_cast<unsigned>(j + 1)) >> 32);
-      const unsigned char swapped = met[j];
-      met[j] = met[other];
-      met[other] = swapped;
-    }
+  GRAMSTEP_BODY void meet(int i, int tasks, std::int64_t step, unsigned char* met,
+                          std::int64_t group = 0) const {
+    write_task_order(order, seed, i, tasks, step, group, met);
   }
 
   /// Writes the weights [K]; one block, every thread of it calls. A thread a task.
   template <class X>
-  GRAMSTEP_BODY void weights(const X& x, const GramProblem& problem, double* w) const {
+  GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
     const int tasks = problem.tasks;
-    for (int i = x.thread(); i < tasks; i += x.threads()) {
-      project(i, problem, problem.scratch + std::int64_t{i} * tasks);
-    }
+    solvers::for_each(
+        x, tasks, [&](int i) { project(i, problem, problem.scratch + std::int64_t{i} * tasks); });
     x.sync();
-    for (int j = x.thread(); j < tasks; j += x.threads()) {
+    solvers::for_each(x, tasks, [&](int j) {
       double sum = 0;
       for (int i = 0; i < tasks; ++i) sum += problem.scratch[std::int64_t{i} * tasks + j];
       w[j] = reduction == Reduction::mean ? sum / tasks : sum;
-    }
+    });
     x.sync();
+    return {};
   }
 
  private:
   GRAMSTEP_BODY void project(int i, const GramProblem& problem, double* c) const {
     const int tasks = problem.tasks;
     unsigned char met[max_tasks];
-    meet(i, tasks, problem.step, met);
+    meet(i, tasks, problem.step, met, problem.group);
     for (int j = 0; j < tasks; ++j) c[j] = j == i ? 1.0 : 0.0;
     for (int turn = 0; turn < tasks; ++turn) {
       const int j = met[turn];

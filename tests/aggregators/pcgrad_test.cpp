@@ -1,8 +1,9 @@
-// Aggregators on their own: weights against the classic way, and what each method promises.
+// PCGrad and the aggregators that do not look: weights against the classic way, and what is promised.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "tests/aggregators/solve.hpp"
 #include "tests/reference/aggregation.hpp"
 #include "tests/twin.hpp"
 
@@ -12,23 +13,12 @@ namespace {
 using reference::Matrix;
 using reference::Vector;
 
-/// A block of one thread.
-struct OneThread {
-  int thread() const { return 0; }
-  int threads() const { return 1; }
-  void sync() const {}
-};
-
 /// The weights that `aggregator` gives a Gram matrix.
 template <class Aggregator>
 Vector weights_of(const Aggregator& aggregator, const Matrix& gram, std::int64_t step = 1) {
-  const int tasks = static_cast<int>(gram.size());
-  std::vector<double> flat, scratch(static_cast<std::size_t>(aggregator.scratch(tasks)), NAN);
+  std::vector<double> flat;
   for (const Vector& row : gram) flat.insert(flat.end(), row.begin(), row.end());
-  Vector weights(gram.size(), NAN);
-  aggregator.weights(OneThread{}, GramProblem{tasks, flat.data(), step, scratch.data()},
-                     weights.data());
-  return weights;
+  return solve(aggregator, flat, static_cast<int>(gram.size()), {}, step).w;
 }
 
 Matrix random_rows(int tasks, int columns, Random& random) {

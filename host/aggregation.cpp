@@ -1,0 +1,202 @@
+// Aggregation: the three stages of a backend without an optimizer round them.
+#include "gramstep/aggregation.hpp"
+
+#include <cmath>
+#include <new>
+
+#include "gramstep/error.hpp"
+#include "host/backend.hpp"
+#include "host/plan_state.hpp"
+#include "host/validation.hpp"
+
+namespace gramstep::inline v1 {
+namespace {
+
+/// A layout of one segment: the row.
+Layout row_layout(std::int64_t size) {
+  Layout layout;
+  layout.add("row", {size});
+  return layout;
+}
+
+OptimizerOptions checked_options(const AggregationOptions& options) {
+  OptimizerOptions result{.aggregator = options.aggregator,
+                          .tasks = options.tasks,
+                          .smoothing = options.smoothing,
+                          .non_finite = NonFinite::skip,
+                          .device = options.device};
+  if (options.size < 0 || options.batch < 1) {
+    throw InvalidArgument("AggregationOptions: got size " + std::to_string(options.size) +
+                          " and batch " + std::to_string(options.batch) +
+                          ", expected size >= 0 and batch >= 1");
+  }
+  host::validate(row_layout(options.size), result);
+  const host::AggregatorTraits traits = host::traits_of(options.aggregator, options.tasks);
+  if (traits.elementwise || traits.momentum) {
+    throw InvalidArgument("AggregationOptions.aggregator: got " + std::string(traits.name) +
+                          ", expected one that chooses weights from G and the losses alone");
+  }
+  return result;
+}
+
+host::Setup batched_setup(const AggregationOptions& options) {
+  host::Setup setup(row_layout(options.size), checked_options(options));
+  setup.shape.projections = static_cast<std::int32_t>(options.batch);
+  return setup;
+}
+
+/// The most that G_ij and G_ji may differ, of n_i n_j: what is left of a product of matrices in fp32.
+constexpr double symmetric = 1e-5;
+
+void expect_gram(const double* gram, int tasks, std::int64_t batch) {
+  for (std::int64_t b = 0; b < batch; ++b, gram += tasks * tasks) {
+    for (int i = 0; i < tasks; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        const double left = gram[i * tasks + j], right = gram[j * tasks + i];
+        const double scale = std::sqrt(std::fabs(gram[i * tasks + i] * gram[j * tasks + j]));
+        // Not "difference > bound": a NaN must fail.
+        if (std::isfinite(left) && gram[i * tasks + i] >= 0 &&
+            std::fabs(left - right) <= symmetric * scale) {
+          continue;
+        }
+        throw InvalidArgument("Aggregation::weights: gram[" + std::to_string(b) + "]: got " +
+                              std::to_string(left) + " at (" + std::to_string(i) + ", " +
+                              std::to_string(j) + ") and " + std::to_string(right) +
+                              " at its mirror, expected a finite symmetric matrix with a diagonal "
+                              ">= 0");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+class Aggregation::Implementation {
+ public:
+  explicit Implementation(const AggregationOptions& its_options)
+      : options(its_options),
+        setup(batched_setup(options)),
+        backend(options.device.kind == Device::Kind::cpu ? host::make_cpu_backend(setup)
+                                                         : host::make_cuda_backend(setup)) {}
+
+  /// There, aligned, of the expected extent and the backend's device's.
+  template <class T>
+  void check(const host::ArgumentName& what, std::span<T> memory, std::int64_t expected) const {
+    if (std::ssize(memory) != expected) {
+      throw InvalidArgument(what.text() + ": got " + std::to_string(memory.size()) +
+                            " elements, expected " + std::to_string(expected));
+    }
+    if (expected == 0) return;
+    if (memory.data() == nullptr ||
+        reinterpret_cast<std::uintptr_t>(memory.data()) % alignof(T) != 0) {
+      throw InvalidArgument(what.text() + ": got an address that is null or not a multiple of " +
+                            std::to_string(alignof(T)) + " bytes");
+    }
+    backend->check_memory(what, memory.data());
+  }
+
+  void check_rows(const char* call, std::span<const float* const> rows) const {
+    if (std::ssize(rows) != options.tasks) {
+      throw InvalidArgument(std::string(call) + ": rows: got " + std::to_string(rows.size()) +
+                            ", expected " + std::to_string(options.tasks) + " (tasks)");
+    }
+    for (int k = 0; k < options.tasks; ++k) {
+      check<const float>({"rows", k, call},
+                         {rows[static_cast<std::size_t>(k)],
+                          static_cast<std::size_t>(options.size)},
+                         options.size);
+    }
+  }
+
+  std::int64_t pairs() const { return std::int64_t{options.tasks} * options.tasks; }
+
+  AggregationOptions options;
+  host::Setup setup;  // the backend refers to it
+  std::unique_ptr<host::Backend> backend;
+};
+
+Aggregation::Aggregation(const AggregationOptions& options) try
+    : implementation_(std::make_unique<Implementation>(options)) {
+} catch (const std::bad_alloc&) {
+  throw OutOfMemory("Aggregation: no host memory for its tables");
+}
+Aggregation::~Aggregation() = default;
+Aggregation::Aggregation(Aggregation&&) noexcept = default;
+Aggregation& Aggregation::operator=(Aggregation&&) noexcept = default;
+
+const Aggregation::Implementation& Aggregation::checked(std::string_view member) const {
+  if (!implementation_) {
+    throw InvalidState("Aggregation::" + std::string(member) + ": this object was moved from");
+  }
+  return *implementation_;
+}
+Aggregation::Implementation& Aggregation::checked(std::string_view member) {
+  return const_cast<Implementation&>(std::as_const(*this).checked(member));
+}
+
+void Aggregation::gram(std::span<const float* const> rows, std::span<double> gram, Stream stream) {
+  Implementation& self = checked("gram");
+  self.check_rows("Aggregation::gram", rows);
+  self.check({"gram", -1, "Aggregation::gram"}, gram, self.pairs());
+  self.backend->check_stream(stream);
+  self.backend->gram({nullptr, rows.data(), nullptr, {}}, stream);
+  self.backend->sum_gram(gram.data(), stream);
+}
+
+void Aggregation::weights(std::span<const double> gram, std::span<double> weights,
+                          std::span<const float> losses, Stream stream) {
+  Implementation& self = checked("weights");
+  const AggregationOptions& options = self.options;
+  self.check({"gram", -1, "Aggregation::weights"}, gram, options.batch * self.pairs());
+  self.check({"weights", -1, "Aggregation::weights"}, weights, options.batch * options.tasks);
+  self.backend->check_stream(stream);
+  const kernels::Losses given = host::losses_of(self.setup, losses);
+  if (options.device.kind == Device::Kind::cpu) {
+    expect_gram(gram.data(), options.tasks, options.batch);
+  }
+  self.backend->weights(gram.data(), weights.data(), given, stream);
+}
+
+void Aggregation::combine(std::span<const float* const> rows, std::span<const double> weights,
+                          std::span<float> combined, Stream stream) {
+  Implementation& self = checked("combine");
+  const char* call = "Aggregation::combine";
+  self.check_rows(call, rows);
+  self.check({"weights", -1, call}, weights, self.options.tasks);
+  self.check({"combined", -1, call}, combined, self.options.size);
+  for (const float* row : rows) {
+    const std::less<const float*> before;
+    if (before(row, combined.data() + combined.size()) &&
+        before(combined.data(), row + self.options.size)) {
+      throw InvalidArgument("Aggregation::combine: combined: got memory that overlaps a row, "
+                            "expected memory of its own");
+    }
+  }
+  self.backend->check_stream(stream);
+  self.backend->combine(rows.data(), weights.data(), combined.data(), stream);
+}
+
+std::vector<Solution> Aggregation::solutions(Stream stream) const {
+  const Implementation& self = checked("solutions");
+  self.backend->check_stream(stream);
+  std::vector<double> block = self.backend->read_plan(stream);
+  const Solution* first = kernels::PlanMemory::in(block.data(), self.setup.shape).solutions;
+  return {first, first + self.options.batch};
+}
+
+std::vector<double> Aggregation::plan_state(std::string_view name, Stream stream) const {
+  const Implementation& self = checked("plan_state");
+  self.backend->check_stream(stream);
+  return host::read_plan_state(self.setup, *self.backend, name, stream);
+}
+
+void Aggregation::set_plan_state(std::string_view name, std::span<const double> values,
+                                 Stream stream) {
+  Implementation& self = checked("set_plan_state");
+  self.backend->check_stream(stream);
+  host::write_plan_state(self.setup, *self.backend, name, values, stream);
+}
+
+const AggregationOptions& Aggregation::options() const { return checked("options").options; }
+
+}  // namespace gramstep::inline v1

@@ -1,0 +1,202 @@
+// Reads and writes aggregators as text.
+#include "gramstep/aggregators/text.hpp"
+
+#include <charconv>
+#include <type_traits>
+
+#include "gramstep/error.hpp"
+
+namespace gramstep::inline v1 {
+namespace {
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+/// A text and how far it has been read.
+class Reader {
+ public:
+  explicit Reader(std::string_view text) : text_(text) {}
+
+  [[noreturn]] void fail(const std::string& expected) const {
+    throw InvalidArgument("aggregator: got \"" + std::string(text_) + "\", expected " + expected +
+                          " at character " + std::to_string(at_ + 1));
+  }
+
+  bool at_end() {
+    skip_space();
+    return at_ == text_.size();
+  }
+  bool take(char c) {
+    skip_space();
+    if (at_ == text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+  void expect_character(char c) {
+    if (!take(c)) fail(std::string("'") + c + "'");
+  }
+
+  /// What comes before the next delimiter or space.
+  std::string_view word(const char* what) {
+    skip_space();
+    const std::size_t first = at_;
+    constexpr std::string_view delimiters = "()[],=";
+    while (at_ < text_.size() && !is_space(text_[at_]) &&
+           delimiters.find(text_[at_]) == std::string_view::npos) {
+      ++at_;
+    }
+    if (at_ == first) fail(what);
+    return text_.substr(first, at_ - first);
+  }
+
+  template <class Number>
+  Number number(const char* what) {
+    const std::string_view digits = word(what);
+    Number value{};
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error == std::errc() && end == digits.data() + digits.size()) return value;
+    at_ -= digits.size();
+    fail(what);
+  }
+
+ private:
+  void skip_space() {
+    while (at_ < text_.size() && is_space(text_[at_])) ++at_;
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+};
+
+void read(Reader& reader, double& value) { value = reader.number<double>("a number"); }
+void read(Reader& reader, int& value) { value = reader.number<int>("an integer"); }
+void read(Reader& reader, std::uint64_t& value) {
+  value = reader.number<std::uint64_t>("an integer >= 0");
+}
+void read(Reader& reader, bool& value) {
+  const std::string_view word = reader.word("true or false");
+  if (word != "true" && word != "false") reader.fail("true or false before this");
+  value = word == "true";
+}
+void read(Reader& reader, TaskValues& value) {
+  std::vector<double> values;
+  reader.expect_character('[');
+  if (!reader.take(']')) {
+    do values.push_back(reader.number<double>("a number"));
+    while (reader.take(','));
+    reader.expect_character(']');
+  }
+  value = TaskValues(values);
+}
+template <class Enum>
+  requires std::is_enum_v<Enum>
+void read(Reader& reader, Enum& value) {
+  constexpr auto names = names_of(Enum{});
+  const std::string_view word = reader.word("the name of a value");
+  std::string all;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == word) {
+      value = static_cast<Enum>(i);
+      return;
+    }
+    all += (i == 0 ? "" : ", ") + std::string(names[i]);
+  }
+  reader.fail("one of " + all + " before this");
+}
+
+std::string written(double value) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+}
+std::string written(int value) { return std::to_string(value); }
+std::string written(std::uint64_t value) { return std::to_string(value); }
+std::string written(bool value) { return value ? "true" : "false"; }
+std::string written(const TaskValues& values) {
+  std::string text = "[";
+  for (int i = 0; i < values.size(); ++i) text += (i == 0 ? "" : ", ") + written(values[i]);
+  return text + "]";
+}
+template <class Enum>
+  requires std::is_enum_v<Enum>
+std::string written(Enum value) {
+  return std::string(names_of(value)[static_cast<std::size_t>(value)]);
+}
+
+/// Calls function(aggregator) for a default-made one of every alternative.
+template <class Function, std::size_t... Index>
+void for_all(const Function& function, std::index_sequence<Index...>) {
+  (function(std::variant_alternative_t<Index, Aggregator>{}), ...);
+}
+template <class Function>
+void for_all(const Function& function) {
+  for_all(function, std::make_index_sequence<std::variant_size_v<Aggregator>>{});
+}
+
+Aggregator named(Reader& reader, std::string_view name) {
+  std::optional<Aggregator> found;
+  std::string all;
+  for_all([&](const auto& each) {
+    if (each.name == name) found = each;
+    all += (all.empty() ? "" : ", ") + std::string(each.name);
+  });
+  if (!found) reader.fail("one of " + all + " before this");
+  return *found;
+}
+
+template <class A>
+void read_option(Reader& reader, A& aggregator) {
+  const std::string_view name = reader.word("the name of an option");
+  bool found = false;
+  std::string all;
+  A::options(aggregator, [&](std::string_view option, auto& value) {
+    all += (all.empty() ? "" : ", ") + std::string(option);
+    if (option != name) return;
+    found = true;
+    reader.expect_character('=');
+    read(reader, value);
+  });
+  if (!found) reader.fail("an option of " + std::string(A::name) + " (" + all + ") before this");
+}
+
+}  // namespace
+
+Aggregator aggregator_of(std::string_view text) {
+  Reader reader(text);
+  Aggregator result = named(reader, reader.word("the name of an aggregator"));
+  if (reader.take('(') && !reader.take(')')) {
+    do std::visit([&](auto& held) { read_option(reader, held); }, result);
+    while (reader.take(','));
+    reader.expect_character(')');
+  }
+  if (!reader.at_end()) reader.fail("the end");
+  return result;
+}
+
+std::string text_of(const Aggregator& aggregator) {
+  return std::visit(
+      [](const auto& held) {
+        std::string options;
+        held.options(held, [&](std::string_view option, const auto& value) {
+          options += (options.empty() ? "" : ", ") + std::string(option) + "=" + written(value);
+        });
+        return std::string(held.name) + (options.empty() ? "" : "(" + options + ")");
+      },
+      aggregator);
+}
+
+std::vector<std::string_view> aggregator_names() {
+  std::vector<std::string_view> names;
+  for_all([&](const auto& each) { names.push_back(each.name); });
+  return names;
+}
+
+std::vector<std::string_view> option_names(const Aggregator& aggregator) {
+  std::vector<std::string_view> names;
+  std::visit(
+      [&](const auto& held) {
+        held.options(held, [&](std::string_view option, const auto&) { names.push_back(option); });
+      },
+      aggregator);
+  return names;
+}
+
+}  // namespace gramstep::inline v1

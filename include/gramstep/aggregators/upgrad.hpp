@@ -1,0 +1,80 @@
+// UPGrad: every task's gradient projected to where no task is opposed, and the projections added.
+#pragma once
+
+#include <string_view>
+
+#include "gramstep/aggregators/common.hpp"
+#include "gramstep/solvers/dual_cone.hpp"
+
+namespace gramstep::inline v1 {
+
+/// Unconflicting projection of gradients: UPGrad.
+///
+///   w = sum_k preference_k v(e_k),   v(u) = argmin v^T (G / tr G + epsilon I) v  subject to  v >= u
+///
+/// so that d is the preferred combination of the projections of every gradient onto the dual cone of
+/// all, and g_i . d >= -epsilon tr(G) w_i. Linear in a factor on any one gradient, but for epsilon.
+/// Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, equation 5;
+/// the regularisation is TorchJD's, but for its absolute threshold below which it takes G for zero.
+/// Solved exactly, by pivots, one task after another.
+/// Degenerate input: epsilon is relative to all of G, so that a row much shorter than the others is
+/// hardly protected; a zero row gets its preference; duplicate rows with the same preference get
+/// the same weight; opposite rows and any rank are no special case; all rows zero: the preference.
+/// One task gets its preference.
+/// Deterministic: the same bits for any number of threads.
+struct UPGrad {
+  TaskValues preference = {};  ///< finite and > 0, one a task; empty: 1/K each
+  double epsilon = 1e-4;       ///< regularisation relative to tr G, finite, >= 0; 1e-10 at least
+
+  static constexpr std::string_view name = "UPGrad";
+  static constexpr std::string_view promise = "g_i . d >= -epsilon tr(G) w_i for every task";
+  static constexpr double tolerance = 1e-9;
+
+  /// Calls visit(name, option) for every option.
+  template <class Self, class Visit>
+  static void options(Self& self, const Visit& visit) {
+    visit("preference", self.preference);
+    visit("epsilon", self.epsilon);
+  }
+  /// Doubles of scratch for K tasks.
+  static constexpr std::int64_t scratch(int tasks) { return solvers::DualCone::scratch(tasks); }
+  /// Throws InvalidArgument that names the option that is out of range.
+  void validate(int tasks) const {
+    expect_preference("UPGrad.preference", preference, tasks);
+    expect_in("UPGrad.epsilon", epsilon, 0);
+  }
+
+  /// Writes the weights [K]; one block, every thread of it calls. The residual is the largest
+  /// -(g_i . d / tr G + epsilon w_i) / (m_i sum_j m_j w_j), m_i^2 = G_ii / tr G + epsilon.
+  template <class X>
+  GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
+    const int tasks = problem.tasks;
+    if (tasks == 1) {
+      if (x.thread() == 0) w[0] = preference.value_or(0, 1);
+      x.sync();
+      return {};
+    }
+    solvers::DualCone cone{.tasks = tasks, .ridge = epsilon, .memory = problem.scratch};
+    cone.prepare(x, problem.gram);
+    solvers::for_each(x, tasks,
+                      [&](int i) { w[i] = preference.value_or(i, 1.0 / tasks); });
+    int pivots = 0;
+    GRAMSTEP_ROLLED
+    for (int k = 0; k < tasks; ++k) {
+      const double* row = cone.matrix() + k * tasks;
+      solvers::for_each(x, tasks,
+                        [&](int i) { cone.q0()[i] = i == k ? row[i] + cone.ridge : row[i]; });
+      x.sync();
+      solvers::Path path;
+      pivots += cone.solve(x, path);
+      const double share = preference.value_or(k, 1.0 / tasks);
+      solvers::for_each(x, tasks, [&](int i) {
+        if (path.is_passive(i)) w[i] += share * fmax(path.alpha()[i], 0.0);
+      });
+      x.sync();
+    }
+    return {pivots, cone.violation(x, w)};
+  }
+};
+
+}  // namespace gramstep::inline v1

@@ -1,0 +1,114 @@
+// The linear algebra of K x K problems: loops over a block of threads, and the principal pivot.
+//
+// Every sum runs in an order that does not depend on the number of threads, so that a block gives the
+// bits that one thread gives.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "gramstep/export.hpp"
+
+// Before a loop that is not to be unrolled on a device: addresses of several turns at once take the
+// registers that the rest of a solver needs.
+#if defined(__CUDACC__)
+#define GRAMSTEP_ROLLED _Pragma("unroll 1")
+#else
+#define GRAMSTEP_ROLLED
+#endif
+
+namespace gramstep::inline v1::solvers {
+
+/// Whether the block is one thread, whose loops a compiler can vectorise; never so on a device, which
+/// therefore has no code for it.
+template <class X>
+GRAMSTEP_BODY bool alone([[maybe_unused]] const X& x) {
+#if defined(__CUDACC__)
+  return false;
+#else
+  return x.threads() == 1;
+#endif
+}
+
+/// Calls function(i) for i in [0, count), shared out over the block.
+template <class X, class Function>
+GRAMSTEP_BODY void for_each(const X& x, int count, const Function& function) {
+  GRAMSTEP_ROLLED
+  for (int i = x.thread(); i < count; i += x.threads()) function(i);
+}
+
+/// Calls function(i, j) for every element of a [rows, columns] matrix, shared out over the block.
+template <class X, class Function>
+GRAMSTEP_BODY void for_elements(const X& x, int rows, int columns, const Function& function) {
+  if (alone(x)) {
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < columns; ++j) function(i, j);
+    }
+    return;
+  }
+  GRAMSTEP_ROLLED
+  for (int e = x.thread(); e < rows * columns; e += x.threads()) function(e / columns, e % columns);
+}
+
+/// sum_j a_j b_j, by index; one thread's own.
+GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
+  double sum = 0;
+  GRAMSTEP_ROLLED
+  for (int j = 0; j < count; ++j) sum += a[j] * b[j];
+  return sum;
+}
+
+/// product [K] = matrix [K, K] times vector [K]. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY void multiply(const X& x, const double* matrix, const double* vector, int tasks,
+                            double* product) {
+  for_each(x, tasks, [&](int i) { product[i] = dot(matrix + i * tasks, vector, tasks); });
+  x.sync();
+}
+
+/// G = D C D: norms [K] and the cosine matrix C [K, K], a diagonal of exactly 1. The row and column of
+/// a zero gradient are those of the identity. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY void cosine_matrix(const X& x, const double* gram, int tasks, double* norms,
+                                 double* cosines) {
+  for_each(x, tasks, [&](int i) { norms[i] = sqrt(gram[i * tasks + i]); });
+  x.sync();
+  for_elements(x, tasks, tasks, [&](int i, int j) {
+    // Divided twice: n_i n_j may leave the range of double where the quotient does not.
+    const bool zero = norms[i] == 0 || norms[j] == 0;
+    cosines[i * tasks + j] = i == j ? 1.0 : zero ? 0.0 : gram[i * tasks + j] / norms[i] / norms[j];
+  });
+  x.sync();
+}
+
+/// The linear functions y = T z + q of a basis, as a table [rows, columns] with T in its first `rows`
+/// columns and any number of right-hand sides q in the others.
+struct Table {
+  double* values;
+  double* pivot_row;     // [columns] of scratch
+  double* pivot_column;  // [rows] of scratch
+  int rows;
+  int columns;
+
+  GRAMSTEP_BODY double& at(int i, int j) const { return values[i * columns + j]; }
+};
+
+/// Exchanges y_p and z_p: solves row p for z_p and puts that into the others. Exchanging every p of
+/// y = H z + q leaves z = -H^-1 q in the last column. T_pp must not be 0. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY void pivot(const X& x, const Table& table, int p) {
+  const double inverse = 1.0 / table.at(p, p);
+  for_each(x, table.columns, [&](int j) {
+    table.pivot_row[j] = j == p ? inverse : -table.at(p, j) * inverse;
+  });
+  for_each(x, table.rows, [&](int i) { table.pivot_column[i] = table.at(i, p); });
+  x.sync();
+  for_elements(x, table.rows, table.columns, [&](int i, int j) {
+    double& value = table.at(i, j);
+    const double product = table.pivot_column[i] * table.pivot_row[j];
+    value = i == p ? table.pivot_row[j] : j == p ? product : value + product;
+  });
+  x.sync();
+}
+
+}  // namespace gramstep::inline v1::solvers

@@ -1,0 +1,129 @@
+// Systems of equations in the cosine matrix, of any rank.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "gramstep/aggregators/common.hpp"
+#include "gramstep/solvers/jacobi.hpp"
+#include "gramstep/solvers/pivot.hpp"
+
+namespace gramstep::inline v1::solvers {
+
+/// What rounding of fp32 gradients leaves of a zero eigenvalue, relative to the largest: the
+/// default of the options named rank_tolerance.
+inline constexpr double fp32_rounding = 0x1p-23;
+
+/// A pivot of the cosine matrix below this leaves the fast solve for the eigenvectors. A pivot is
+/// at least the smallest eigenvalue, and seldom more than K times as much: what passes has full
+/// rank.
+inline constexpr double smallest_pivot = 0x1p-10;
+
+/// C s = p, with C the cosine matrix of all rows that are not zero.
+struct CosineSystem {
+  double* norms;    // [K] n
+  double* wanted;   // [K] p, 0 for a zero row
+  double* solved;   // [K] s = C^+ p, 0 for a zero row
+  double* reached;  // [K] C s
+  double* cosines;  // [K, K] C
+  double* work;     // the solver's own
+};
+
+/// What was found of C s = p; every thread has the same.
+struct CosineSolution {
+  int iterations;   // pivots, or sweeps
+  double residual;  // the largest |C s - p| over the largest p: rounding, where p can be had
+  bool found;       // false: p is orthogonal to all that C reaches, as with two opposite rows
+};
+
+/// Doubles that cosine_system needs for K tasks.
+constexpr std::int64_t cosine_scratch(int tasks) {
+  const std::int64_t k = tasks;
+  const std::int64_t table = k * (k + 1) + (k + 1) + k;
+  const std::int64_t eigen = eigen_scratch(tasks) + k + 1;
+  return 4 * k + k * k + (table > eigen ? table : eigen);
+}
+
+/// A system's memory, laid out in scratch [cosine_scratch(K)].
+GRAMSTEP_BODY CosineSystem cosine_system(double* scratch, int tasks) {
+  double* matrix = scratch + 4 * tasks;
+  return {scratch, scratch + tasks,       scratch + 2 * tasks, scratch + 3 * tasks,
+          matrix,  matrix + tasks * tasks};
+}
+
+/// s = C^-1 p by K pivots; -1 without an answer where a pivot is small. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY int solve_by_pivots(const X& x, const CosineSystem& system, int tasks) {
+  const int columns = tasks + 1;
+  double* after = system.work + tasks * columns;
+  const Table table{system.work, after, after + columns, tasks, columns};
+  for_elements(x, tasks, columns, [&](int i, int j) {
+    table.at(i, j) = j < tasks ? system.cosines[i * tasks + j] : -system.wanted[i];
+  });
+  x.sync();
+  for (int p = 0; p < tasks; ++p) {
+    const double element = table.at(p, p);
+    // All threads have read it before pivot's inner barrier, and it is written after that. Where
+    // they leave instead, the barrier keeps the work area theirs until the last one has looked.
+    if (element < smallest_pivot) {
+      x.sync();
+      return -1;
+    }
+    pivot(x, table, p);
+  }
+  for_each(x, tasks, [&](int i) { system.solved[i] = table.at(i, tasks); });
+  x.sync();
+  return tasks;
+}
+
+/// s = C^+ p from the eigenvectors, without those whose eigenvalues are at most `cutoff`; returns
+/// the sweeps. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY int solve_by_eigenvectors(const X& x, const CosineSystem& system, int tasks,
+                                        double cutoff) {
+  const Eigen eigen = eigen_in(system.work, tasks);
+  double* along = system.work + eigen_scratch(tasks);
+  const int sweeps = decompose(x, system.cosines, tasks, eigen);
+  for_each(x, eigen.order, [&](int k) {
+    const double value = eigen.value(k);
+    along[k] = value > cutoff ? dot(eigen.vector(k), system.wanted, tasks) / value : 0.0;
+  });
+  x.sync();
+  for_each(x, tasks, [&](int i) {
+    double sum = 0;
+    for (int k = 0; k < eigen.order; ++k) sum += along[k] * eigen.vector(k)[i];
+    system.solved[i] = system.norms[i] == 0 ? 0.0 : sum;
+  });
+  x.sync();
+  return sweeps;
+}
+
+/// Solves C s = p for the Gram matrix G [K, K] and p_i = wanted(i) > 0. Where C has no inverse, in
+/// the least squares sense and with the smallest |s|; eigenvalues up to K * rank_tolerance count as
+/// 0 (C has a diagonal of 1). K >= 2. Ends with a barrier.
+template <class X, class Wanted>
+GRAMSTEP_BODY CosineSolution solve_cosines(const X& x, const GramProblem& problem,
+                                           const Wanted& wanted, double rank_tolerance,
+                                           const CosineSystem& system) {
+  const int tasks = problem.tasks;
+  cosine_matrix(x, problem.gram, tasks, system.norms, system.cosines);
+  for_each(x, tasks, [&](int i) { system.wanted[i] = system.norms[i] == 0 ? 0.0 : wanted(i); });
+  x.sync();
+  int iterations = solve_by_pivots(x, system, tasks);
+  if (iterations < 0) iterations = solve_by_eigenvectors(x, system, tasks, tasks * rank_tolerance);
+  for_each(x, tasks, [&](int i) {
+    system.reached[i] = dot(system.cosines + i * tasks, system.solved, tasks);
+  });
+  x.sync();
+  double missed = 0, most = 0;
+  for (int i = 0; i < tasks; ++i) {
+    most = fmax(most, system.wanted[i]);
+    if (system.norms[i] > 0) missed = fmax(missed, fabs(system.reached[i] - system.wanted[i]));
+  }
+  // p^T C^+ p: at least |p|^2 / K for a p that can be had, the square of a rounding for one that is
+  // orthogonal to all that can.
+  const double length = dot(system.wanted, system.solved, tasks);
+  return {iterations, most > 0 ? missed / most : 0.0, length > 1e-12 * most * most};
+}
+
+}  // namespace gramstep::inline v1::solvers

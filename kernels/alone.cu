@@ -1,0 +1,26 @@
+// Launches of the stages alone.
+#include "kernels/device_context.cuh"
+#include "kernels/launch.hpp"
+
+namespace gramstep::kernels {
+namespace {
+
+__global__ void count_step(StepState* state) { state->steps += 1; }
+
+}  // namespace
+
+void launch_gram_sum(const GramSumBody& body, Stream stream) {
+  launch(body, 1, stream, "launch of the sum of G");
+}
+
+void launch_combine(const CombineBody& body, Stream stream) {
+  launch(body, (body.size + chunk_elements - 1) / chunk_elements, stream,
+         "launch of the combination");
+}
+
+void launch_count_step(StepState* state, Stream stream) {
+  count_step<<<1, 1, 0, stream>>>(state);
+  check(cudaGetLastError(), "launch of count_step");
+}
+
+}  // namespace gramstep::kernels

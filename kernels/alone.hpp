@@ -1,0 +1,71 @@
+// The stages alone: G for the caller, and the combination without a rule.
+#pragma once
+
+#include "kernels/plan.hpp"
+#include "kernels/update.hpp"
+
+namespace gramstep::kernels {
+
+/// One block: G [K, K] from the partials of the gram stage.
+struct GramSumBody {
+  static constexpr int threads = plan_threads;
+  const double* partials;
+  std::int64_t spans;
+  int tasks;
+  double* sums;  // [pairs] of scratch
+  double* gram;
+
+  struct Shared {
+    PlanSums sums;
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    collect_gram(x, shared.sums, partials, spans, tasks, 1.0, sums, gram);
+  }
+};
+
+/// combined = sum_k weights_k rows_k, with the roundings of the update stage. A block takes
+/// chunk_elements at a time. Traffic: K reads and a write of 4 bytes an element.
+struct CombineBody {
+  static constexpr int threads = update_threads;
+  const float* rows[max_tasks];
+  const double* weights;  // [K]
+  float* combined;
+  std::int64_t size;
+  int tasks;
+  bool aligned;  // all pointers on 16 bytes
+
+  struct Shared {
+    float weights[max_tasks];
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    for (int k = x.thread(); k < tasks; k += x.threads()) {
+      shared.weights[k] = static_cast<float>(weights[k]);
+    }
+    x.sync();
+    for (std::int64_t first = x.block() * chunk_elements; first < size;
+         first += x.blocks() * chunk_elements) {
+      const std::int64_t left = size - first;
+      const int count = left < chunk_elements ? static_cast<int>(left) : chunk_elements;
+      const int vectors = aligned ? count / 4 : 0;
+      sweep<4>(x, shared, first, 0, 4 * vectors);
+      sweep<1>(x, shared, first, 4 * vectors, count);
+    }
+  }
+
+ private:
+  template <int Width, class X>
+  GRAMSTEP_BODY void sweep(const X& x, const Shared& shared, std::int64_t first, int begin,
+                           int end) const {
+    for (int i = begin + Width * x.thread(); i < end; i += Width * x.threads()) {
+      float d[Width];
+      kernels::combine<0>(rows, shared.weights, tasks, first + i, d);
+      store(d, combined + first + i);
+    }
+  }
+};
+
+}  // namespace gramstep::kernels

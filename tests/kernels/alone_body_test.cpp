@@ -1,0 +1,124 @@
+// The bodies of the stages alone, and momenta and elementwise combinations: the bits of the CPU.
+#include "kernels/alone.hpp"
+#include "tests/kernels/stage_rig.hpp"
+
+namespace gramstep::test {
+namespace {
+
+template <class Body>
+void launch(simt::Launch order, const Body& body, std::int64_t blocks) {
+  const host::FlushToZero flush;
+  order.blocks = blocks;
+  order.threads = Body::threads;
+  simt::run(order, body);
+}
+
+TEST(CombineBody, HasTheBitsOfTheCpu) {
+  for (const int tasks : {1, 2, 5, 64}) {
+    for (const int shift : {0, 1}) {
+      for (const std::int64_t size : {1, 127, 4'096, 9'001}) {
+        Random random(3);
+        std::vector<Floats> rows;
+        kernels::CombineBody body{};
+        std::vector<double> weights;
+        for (int k = 0; k < tasks; ++k) {
+          rows.emplace_back(size, shift);
+          for (float& g : rows.back().span()) g = static_cast<float>(random.uniform());
+          body.rows[k] = rows.back().data();
+          weights.push_back(random.uniform());
+        }
+        Floats got(size, shift), expected(size, shift);
+        body.weights = weights.data();
+        body.combined = got.data();
+        body.size = size;
+        body.tasks = tasks;
+        body.aligned = shift == 0;
+        std::vector<float> rounded(weights.begin(), weights.end());
+        host::choose_leaves().leaves->combine(body.rows, rounded.data(), tasks, 0,
+                                              static_cast<int>(size), expected.data());
+        for (const simt::Launch& order : every_order) {
+          launch(order, body, 2);  // blocks stride
+          EXPECT_TRUE(same_bits(got.span(), expected.span())) << tasks << " of " << size;
+        }
+      }
+    }
+  }
+}
+
+TEST(GramSumBody, SumsThePartials) {
+  for (const int tasks : {1, 3, 17, 64}) {
+    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0});
+    rig.run_gram_on_cpu();
+    const auto entries = static_cast<std::size_t>(tasks * tasks);
+    std::vector<double> got(entries, NAN), expected(entries, NAN);
+    kernels::PlanSums room;
+    kernels::collect_gram(kernels::SingleThread{}, room, rig.partials.data(),
+                          rig.setup.work.shared_spans, tasks, 1.0, rig.scratch.data(),
+                          expected.data());
+    for (const simt::Launch& order : every_order) {
+      launch(order,
+             kernels::GramSumBody{rig.partials.data(), rig.setup.work.shared_spans, tasks,
+                                  rig.scratch.data(), got.data()},
+             1);
+      for (std::size_t e = 0; e < entries; ++e) {
+        // Sums of the same doubles in another order.
+        EXPECT_NEAR(got[e], expected[e], 1e-12 * expected[e / static_cast<std::size_t>(tasks) *
+                                                          static_cast<std::size_t>(tasks + 1)]);
+      }
+    }
+  }
+}
+
+/// Two steps of the gram stage and what it keeps.
+TEST(MomentumBody, HasTheBitsOfTheCpuAndPassesOverInactiveSegments) {
+  for (const Aggregator& aggregator : {Aggregator(MoCo{}), Aggregator(DBMTL{})}) {
+    for (const int tasks : {1, 2, 9, 64}) {
+      for (const int shift : {0, 1}) {
+        const OptimizerOptions options{.aggregator = aggregator, .tasks = tasks, .loss_scale = 4};
+        StageRig cpu(awkward_layout(tasks), options, shift);
+        for (const simt::Launch& order : every_order) {
+          if (tasks > 2 && order.order != simt::Order::random) continue;
+          StageRig fibers(awkward_layout(tasks), options, shift);
+          StageRig again(awkward_layout(tasks), options, shift);
+          for (StageRig* rig : {&fibers, &again}) {
+            for (std::int64_t step = 0; step < 2; ++step) {
+              rig->step.steps = step;
+              rig->segments[4].active = step == 0;
+              if (rig == &fibers) {
+                rig->run_gram(order);
+              } else {
+                rig->run_gram_on_cpu();
+              }
+            }
+          }
+          EXPECT_TRUE(same_bits(fibers.momenta.span(), again.momenta.span()))
+              << tasks << " tasks, shift " << shift;
+        }
+      }
+    }
+  }
+}
+
+TEST(ByElementBody, HasTheBitsOfTheCpu) {
+  for (const Aggregator& aggregator :
+       {Aggregator(TrimmedMean{}), Aggregator(GradDrop{.leak = {0.5, 0, 1}, .seed = 9})}) {
+    for (const int shift : {0, 1}) {
+      const OptimizerOptions options{.rule = AdamW{}, .aggregator = aggregator, .tasks = 3};
+      StageRig cpu(awkward_layout(3), options, shift);
+      cpu.run_gram_on_cpu();
+      cpu.run_plan_on_cpu();
+      cpu.run_update_on_cpu();
+      for (const simt::Launch& order : every_order) {
+        StageRig fibers(awkward_layout(3), options, shift);
+        fibers.run_gram_on_cpu();
+        fibers.run_plan_on_cpu();
+        fibers.run_update(order, 3);
+        EXPECT_TRUE(same_bits(fibers.params.span(), cpu.params.span()));
+        EXPECT_FALSE(std::isnan(cpu.segment(cpu.params, 8)[0]));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gramstep::test
