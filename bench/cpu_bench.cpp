@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   register_gram(extent);
   register_update(extent);
   register_step(extent);
+  register_weights(extent);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
 }

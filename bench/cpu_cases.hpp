@@ -31,6 +31,7 @@ struct Extent {
 void register_gram(const Extent& extent);
 void register_update(const Extent& extent);
 void register_step(const Extent& extent);
+void register_weights(const Extent& extent);
 
 /// Registers a benchmark that needs this many floats; it says so where there is less memory.
 void add_cpu_benchmark(const std::string& name, std::int64_t floats,

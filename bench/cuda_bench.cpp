@@ -9,6 +9,7 @@
 
 #include "bench/device_memory.hpp"
 #include "bench/pairing.hpp"
+#include "bench/solves.hpp"
 #include "bench/subject.hpp"
 
 namespace gramstep::bench {
@@ -160,6 +161,33 @@ void register_all(const Gpu& gpu, bool quick) {
   }
 }
 
+/// Weights of Gram matrices that lie on the device, beside what a call costs without a solve.
+void measure_weights(benchmark::State& state, const Solve& solve, const Gpu& gpu,
+                     const Budget& budget) {
+  Aggregation aggregation(solve.options(cuda()));
+  Solve nothing = solve;
+  nothing.aggregator = Sum{};
+  Aggregation sum(nothing.options(cuda()));
+  const DeviceDoubles gram(solve.gram), weights(static_cast<std::int64_t>(solve.batch) * solve.tasks);
+  const auto contender = [&](const char* name, Aggregation& which) {
+    return Contender{name,
+                     [&] { which.weights(gram.span(), weights.span(), solve.losses, gpu.stream()); },
+                     always(0)};
+  };
+  compare(state, {contender("weights", aggregation), contender("sum", sum)},
+          [&](const std::function<void()>& run) { return gpu.time(run); }, budget);
+  state.counters["iterations"] = aggregation.solutions(gpu.stream())[0].iterations;
+}
+
+void register_weights(const Gpu& gpu, bool quick) {
+  const Budget budget = quick ? Budget{0.001, 3, 20} : Budget{0.02, 11, 301};
+  for (const Solve& solve : solves(quick)) {
+    add_benchmark(solve.name("cuda/weights"), [=, &gpu](benchmark::State& state) {
+      measure_weights(state, solve, gpu, budget);
+    });
+  }
+}
+
 void add_context() {
   cudaDeviceProp properties{};
   int driver = 0, runtime = 0;
@@ -186,6 +214,7 @@ int main(int argc, char** argv) {
   const Gpu gpu;
   add_context();
   register_all(gpu, quick);
+  register_weights(gpu, quick);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
 }

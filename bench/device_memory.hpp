@@ -52,6 +52,24 @@ class DeviceFloats {
   float* data_ = nullptr;
 };
 
+/// Doubles of the current device.
+class DeviceDoubles {
+ public:
+  explicit DeviceDoubles(std::int64_t count) : floats_(2 * count), size_(count) {}
+  explicit DeviceDoubles(const std::vector<double>& from) : DeviceDoubles(std::ssize(from)) {
+    check(cudaMemcpy(floats_.data(), from.data(), floats_.bytes(), cudaMemcpyHostToDevice),
+          "cudaMemcpy");
+  }
+
+  std::span<double> span() const {
+    return {reinterpret_cast<double*>(floats_.data()), static_cast<std::size_t>(size_)};
+  }
+
+ private:
+  DeviceFloats floats_;
+  std::int64_t size_;
+};
+
 /// K gradient rows of the current device.
 class DeviceRows {
  public:

@@ -38,12 +38,12 @@ Stages::Stages(const Case& which, Device device, float* params, const float* con
     : setup_(which.layout(), which.options(device)),
       backend_(device.kind == Device::Kind::cpu ? host::make_cpu_backend(setup_)
                                                 : host::make_cuda_backend(setup_)),
-      memory_{params, rows, nullptr},
+      memory_{params, rows, nullptr, {}},
       stream_(stream),
       in_place_{params} {
   for (int s = 0; s < setup_.states; ++s) in_place_.push_back(backend_->state(s));
   gram();
-  backend_->plan(stream_);
+  backend_->plan(memory_, stream_);
 }
 
 }  // namespace gramstep::bench

@@ -96,14 +96,24 @@ def fair_distance(
 
 
 def fair_by_scipy(gram: np.ndarray, alpha: float) -> np.ndarray:
-    """The root by Powell's hybrid method, over logarithms of w beside the diagonal's own root."""
+    """The root by Levenberg and Marquardt, over logarithms of w beside the diagonal's own root."""
     start = np.diag(gram) ** (-alpha / (1 + alpha))
 
     def residual(logs: np.ndarray) -> np.ndarray:
         w = start * np.exp(logs)
         return (gram @ w) * w ** (1 / alpha) - 1
 
-    return start * np.exp(scipy.optimize.root(residual, np.zeros(len(gram)), tol=1e-13).x)
+    def jacobian(logs: np.ndarray) -> np.ndarray:
+        w = start * np.exp(logs)
+        power = w ** (1 / alpha)
+        return power[:, None] * gram * w + np.diag((gram @ w) * power / alpha)
+
+    tightest = dict.fromkeys(["xtol", "ftol", "gtol"], 4 * EPSILON)
+    with np.errstate(over="ignore", invalid="ignore"):  # on its way it tries anything
+        found = scipy.optimize.least_squares(
+            residual, np.zeros(len(gram)), jacobian, method="lm", max_nfev=2000, **tightest
+        )
+        return start * np.exp(found.x)
 
 
 def pseudo_inverse(matrix: np.ndarray, cutoff: float) -> np.ndarray:

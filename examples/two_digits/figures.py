@@ -1,17 +1,20 @@
 """Draws the figures of a report."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-from runs import Method, Report, window_centres, windows
+from differences import draw_differences
+from runs import Array, Method, Report, window_centres, windows
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-LINES = ("-", "--", ":", "-.")
-PLAIN = "#8a8f98"  # the first aggregator where colours tell the others
-WINDOWS = 60  # points of a curve, columns of the heat map
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")  # a task each
+PLAIN = "#8a8f98"  # the reference, beside which another is drawn
+WINDOWS = 60  # columns of the heat map
+POINTS = 20  # of a curve
 
 STYLE: dict[RcKeyType, Any] = {
     "font.size": 10,
@@ -46,56 +49,118 @@ def draw_samples(report: Report) -> Figure:
     return figure
 
 
-def draw_losses(report: Report) -> Figure:
-    """Training loss of each task: the mean over seeds, in windows of steps."""
-    figure = Figure(figsize=(9, 4))
-    axes = figure.subplots(1, len(report.tasks), sharey=True)
-    for task, (axis, name) in enumerate(zip(axes, report.tasks, strict=True)):
-        for method, course in report.courses.items():
-            values = windows(course.losses[:, :, task], WINDOWS).mean(axis=0)
-            axis.plot(
-                window_centres(course.losses.shape[1], len(values)),
-                values,
-                color=COLOURS[report.rules.index(method.rule) % len(COLOURS)],
-                linewidth=2.2 - 0.3 * min(report.rules.index(method.rule), 4),  # none hides another
-                linestyle=LINES[report.aggregators.index(method.aggregator) % len(LINES)],
-                label=str(method),
-            )
-        axis.set(title=f"{name} digit", xlabel="step", yscale="log")
-    axes[0].set_ylabel("cross-entropy of the training batch")
+def panels(
+    report: Report,
+    methods: list[Method],
+    draw: Callable[[Axes, Method], None],
+    ylabel: str,
+    share: bool,
+) -> Figure:
+    """Small multiples: a panel a method, in the table's order."""
+    columns = 4 if len(methods) <= 8 else 5
+    rows = -(-len(methods) // columns)
+    figure = Figure(figsize=(9, 0.55 + 1.25 * rows))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=share, squeeze=False)
+    axes = list(grid.flat)
+    for axis, method in zip(axes, methods, strict=False):
+        draw(axis, method)
+        axis.set_title(shortened(report.title(method)), fontsize=8.5)
+        axis.tick_params(labelsize=7, length=2)
+    for axis in axes[len(methods) :]:
+        axis.set_axis_off()
+    for column in range(columns):
+        last = [axis for axis in grid[:, column] if axis.axison]
+        for axis in last[-1:]:
+            axis.tick_params(labelbottom=True)
+    figure.supxlabel("step", fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(report.rules))
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=9)
+    return figure
+
+
+def shortened(title: str, most: int = 27) -> str:
+    return title if len(title) <= most else title[: most - 1] + "…"
+
+
+def curve(axis: Axes, values: Array, colour: str, label: str | None, band: bool = True) -> None:
+    """The mean over seeds of [seeds, steps] in windows of steps; the band spans the seeds."""
+    means = windows(values, POINTS)
+    at = window_centres(values.shape[1], means.shape[1])
+    if band:
+        low, high = means.min(axis=0), means.max(axis=0)
+        axis.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
+    axis.plot(at, means.mean(axis=0), color=colour, linewidth=1.3, label=label)
+
+
+def draw_losses(report: Report) -> Figure:
+    """Training loss of each task, and the reference's in grey."""
+
+    def draw(axis: Axes, method: Method) -> None:
+        reference = report.courses[Method(method.rule, report.reference)].losses
+        for task in range(len(report.tasks)):
+            label = report.reference if task == 0 else None
+            curve(axis, reference[:, :, task], PLAIN, label, band=False)
+        for task, name in enumerate(report.tasks):
+            losses = report.courses[method].losses[:, :, task]
+            curve(axis, losses, COLOURS[task % len(COLOURS)], f"{name} digit")
+        axis.set_yscale("log")
+
+    return panels(report, report.methods, draw, "cross-entropy of the training batch", share=True)
+
+
+def draw_weights(report: Report) -> Figure:
+    """The weights over time, for methods that change them; each panel has its own scale."""
+
+    def draw(axis: Axes, method: Method) -> None:
+        weights = report.courses[method].weights
+        for task, name in enumerate(report.tasks):
+            curve(axis, weights[:, :, task], COLOURS[task % len(COLOURS)], f"{name} digit")
+        low, high = axis.get_ylim()
+        room = max(0.0, 0.1 * abs(low + high) / 2 - (high - low)) / 2  # a hair is no mountain
+        axis.set_ylim(low - room, high + room)
+        axis.locator_params(axis="y", nbins=4)
+
+    moving = moving_weights(report)
+    if not moving:
+        return empty("no method here changes its weights")
+    return panels(report, moving, draw, "weight", share=False)
+
+
+def moving_weights(report: Report) -> list[Method]:
+    """The methods whose weights are not the same in every step."""
+    return [
+        method
+        for method in report.methods
+        if np.ptp(np.nan_to_num(report.courses[method].weights), axis=(0, 1)).max() > 0
+    ]
+
+
+def empty(text: str) -> Figure:
+    figure = Figure(figsize=(9, 0.6))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=PLAIN)
     return figure
 
 
 def draw_conflicts(report: Report) -> Figure:
-    """Share of the steps with a negative cosine, a panel a rule; the band spans the seeds."""
-    figure = Figure(figsize=(9, 3))
-    axes = figure.subplots(1, len(report.rules), sharey=True, squeeze=False)[0]
-    for axis, rule in zip(axes, report.rules, strict=True):
-        for index, aggregator in enumerate(report.aggregators):
-            conflicts = report.courses[Method(rule, aggregator)].conflicts
-            values = 100 * windows(conflicts, WINDOWS // 3)
-            colour = PLAIN if index == 0 else COLOURS[index - 1]
-            at = window_centres(conflicts.shape[1], values.shape[1])
-            axis.fill_between(
-                at, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0
-            )
-            axis.plot(at, values.mean(axis=0), color=colour, label=aggregator)
-        axis.set(title=rule, xlabel="step", ylim=(0, 100))
-    axes[0].set_ylabel("steps in conflict, %")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
-    return figure
+    """Share of the steps with a negative cosine, and the reference's in grey."""
+
+    def draw(axis: Axes, method: Method) -> None:
+        reference = report.courses[Method(method.rule, report.reference)].conflicts
+        curve(axis, 100 * reference, PLAIN, report.reference, band=False)
+        curve(axis, 100 * report.courses[method].conflicts, COLOURS[0], "the method")
+        axis.set_ylim(0, 100)
+
+    return panels(report, report.methods, draw, "steps in conflict, %", share=True)
 
 
 def draw_cosines(report: Report) -> Figure:
     """The cosine of the task gradients over time: a row a method, the mean over seeds."""
-    methods = list(report.courses)
+    methods = report.methods
     rows = [windows(report.courses[method].cosines, WINDOWS).mean(axis=0) for method in methods]
     limit = max(float(np.nanpercentile(np.abs(rows), 98)), 1e-3)  # one extreme pales all others
     steps = report.courses[methods[0]].cosines.shape[1]
-    figure = Figure(figsize=(9, 0.9 + 0.32 * len(methods)))
+    figure = Figure(figsize=(9, 0.9 + 0.26 * len(methods)))
     axis = figure.subplots()
     image = axis.imshow(
         np.array(rows),
@@ -106,7 +171,7 @@ def draw_cosines(report: Report) -> Figure:
         interpolation="nearest",
         extent=(0, steps, len(methods) - 0.5, -0.5),
     )
-    axis.set_yticks(range(len(methods)), [str(method) for method in methods])
+    axis.set_yticks(range(len(methods)), [report.title(method) for method in methods])
     axis.set_xlabel("step")
     axis.grid(False)
     bar = figure.colorbar(image, ax=axis, pad=0.01, extend="both")
@@ -117,7 +182,9 @@ def draw_cosines(report: Report) -> Figure:
 
 FIGURES = {
     "samples": draw_samples,
-    "losses": draw_losses,
+    "differences": draw_differences,
+    "weights": draw_weights,
     "conflicts": draw_conflicts,
+    "losses": draw_losses,
     "cosines": draw_cosines,
 }

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Step = tuple[Any, ...]  # what is kept of a line: its COLUMNS
+COLUMNS = ("losses", "weights", "conflict", "cosines")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Course:
     """What the steps of a method's runs saw, one row a seed and one column a step."""
 
     losses: Array  # [seeds, steps, tasks]
+    weights: Array  # [seeds, steps, tasks], NaN for a method without weights
     conflicts: Array  # [seeds, steps], 1 where the gradients conflicted
     cosines: Array  # [seeds, steps], the mean over pairs of tasks
 
@@ -49,18 +52,59 @@ class Report:
         return list(dict.fromkeys(method.rule for method in self.courses))
 
     @property
-    def aggregators(self) -> list[str]:
-        return list(dict.fromkeys(method.aggregator for method in self.courses))
+    def reference(self) -> str:
+        """The aggregator that others are compared with."""
+        return str(self.summary["reference_aggregator"])
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The methods' summaries: rule by rule, and the best mean accuracy of all tasks first."""
+
+        def place(entry: dict[str, Any]) -> tuple[int, float]:
+            accuracies = [spread["mean"] for spread in entry["accuracy"].values()]
+            return self.rules.index(entry["rule"]), -sum(accuracies)
+
+        return sorted(self.summary["methods"], key=place)
+
+    @property
+    def methods(self) -> list[Method]:
+        """The methods in that order."""
+        return [Method(entry["rule"], entry["aggregator"]) for entry in self.entries]
+
+    def title(self, method: Method) -> str:
+        """A method's name, without the rule where there is one for all."""
+        return method.aggregator if len(self.rules) == 1 else str(method)
+
+    def comparison(self, method: Method, task: str) -> dict[str, Any] | None:
+        """A method's comparison with the reference, if it is not the reference itself."""
+        for entry in self.summary["aggregator_comparisons"]:
+            if (entry["rule"], entry["aggregator"], entry["task"]) == (
+                method.rule,
+                method.aggregator,
+                task,
+            ):
+                return dict(entry)
+        return None
+
+    def accuracies(self, method: Method, task: str) -> Array:
+        """A method's accuracies on a task, a value a seed."""
+        return np.array(
+            [
+                run["accuracy"][task]
+                for run in self.summary["runs"]
+                if (run["rule"], run["aggregator"]) == (method.rule, method.aggregator)
+            ]
+        )
 
 
 def read_report(folder: Path) -> Report:
     """Reads the three files of a folder."""
-    steps: dict[Method, dict[int, list[dict[str, Any]]]] = {}
+    steps: dict[Method, dict[int, list[Step]]] = {}
     with open(folder / "steps.jsonl", encoding="utf-8") as lines:
         for line in lines:
             step = json.loads(line)
             seeds = steps.setdefault(Method(step["rule"], step["aggregator"]), {})
-            seeds.setdefault(step["seed"], []).append(step)
+            seeds.setdefault(step["seed"], []).append(tuple(step[name] for name in COLUMNS))
     return Report(
         summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
         samples=json.loads((folder / "samples.json").read_text(encoding="utf-8")),
@@ -68,17 +112,17 @@ def read_report(folder: Path) -> Report:
     )
 
 
-def course_of(runs: list[list[dict[str, Any]]]) -> Course:
+def course_of(runs: list[list[Step]]) -> Course:
     """The steps of a method's runs as arrays; a number that was not there becomes NaN."""
-
-    def column(name: str) -> Array:
-        return np.array([[step[name] for step in run] for run in runs], dtype=float)
-
-    cosines = column("cosines")  # [seeds, steps, tasks, tasks]
+    losses, weights, conflicts, cosines = (
+        np.array([[step[column] for step in run] for run in runs], dtype=float)
+        for column in range(len(COLUMNS))
+    )  # cosines: [seeds, steps, tasks, tasks]
     first, second = np.triu_indices(cosines.shape[-1], k=1)
     return Course(
-        losses=column("losses"),
-        conflicts=column("conflict"),
+        losses=losses,
+        weights=weights,
+        conflicts=conflicts,
         cosines=cosines[:, :, first, second].mean(axis=-1),
     )
 

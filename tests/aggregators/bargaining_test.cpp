@@ -173,7 +173,8 @@ TEST(Bargaining, DegenerateRows) {
   EXPECT_EQ(solve(FairGrad{2}, List(9, 0.0), 3).w, List(3, 0.0));
   const Problem zero = problem_of({{1, 2}, {0, 0}, {3, -1}});
   const Problem without = problem_of({{1, 2}, {3, -1}});
-  const List w = solve(FairGrad{2}, zero.gram, 3).w, expected = solve(FairGrad{2}, without.gram, 2).w;
+  const List w = solve(FairGrad{2}, zero.gram, 3).w;
+  const List expected = solve(FairGrad{2}, without.gram, 2).w;
   EXPECT_EQ(w[1], 0.0);
   EXPECT_NEAR(w[0], expected[0], rounding);
   EXPECT_NEAR(w[2], expected[1], rounding);

@@ -1,5 +1,5 @@
-// MGDA, CAGrad, DualProj and UPGrad: known outcomes, searches over all active sets, and the conditions
-// that make an answer the optimum.
+// MGDA, CAGrad, DualProj and UPGrad: known outcomes, searches over all active sets, and the
+// conditions that make an answer the optimum.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -15,8 +15,8 @@ using List = std::vector<double>;
 
 /// The ridge on the cosine matrix: it bends every condition by at most this, in cosine scale.
 constexpr double ridge = 1e-8;
-/// By how much it moves weights of a problem of full rank: ridge / smallest eigenvalue of C, which is
-/// above 1e-3 for the kinds that this is used with.
+/// By how much it moves weights of a problem of full rank: ridge / smallest eigenvalue of C, which
+/// is above 1e-3 for the kinds that this is used with.
 constexpr double ridge_in_weights = 1e-5;
 /// Rounding of a K = 64 solve with a conditon of at most 1e4 / K: 2^-52 * 64 * 1e4 is 1.4e-10.
 constexpr double rounding = 1e-9;
@@ -128,7 +128,8 @@ TEST(Quadratic, OptionsOutOfRange) {
   expect_error<InvalidArgument>([] { CAGrad{.c = -1}.validate(2); }, {"CAGrad.c"});
   expect_error<InvalidArgument>([] { CAGrad{.c = NAN}.validate(2); }, {"CAGrad.c"});
   expect_error<InvalidArgument>([] { DualProj{.epsilon = -1}.validate(2); }, {"DualProj.epsilon"});
-  expect_error<InvalidArgument>([] { UPGrad{.epsilon = INFINITY}.validate(2); }, {"UPGrad.epsilon"});
+  expect_error<InvalidArgument>([] { UPGrad{.epsilon = INFINITY}.validate(2); },
+                                {"UPGrad.epsilon"});
   expect_error<InvalidArgument>([] { UPGrad{.preference = {1}}.validate(2); },
                                 {"UPGrad.preference"});
   expect_error<InvalidArgument>([] { DualProj{.preference = {1, 0}}.validate(2); },
@@ -187,8 +188,8 @@ TEST(Mgda, DegenerateRows) {
   EXPECT_NEAR(opposite[0], 2.0 / 3, 1e-7);
 }
 
-/// Everything that makes d CAGrad's optimum: v = w - b >= 0, y = G w - lambda >= 0 where lambda is the
-/// least (G w)_i over tasks with v_i > 0, v . y = 0 and |J^T v| = c |g_0|.
+/// Everything that makes d CAGrad's optimum: v = w - b >= 0, y = G w - lambda >= 0 where lambda is
+/// the least (G w)_i over tasks with v_i > 0, v . y = 0 and |J^T v| = c |g_0|.
 void expect_optimal(const Problem& problem, double c) {
   const int tasks = problem.tasks();
   const auto solved = solve(CAGrad{.c = c}, problem.gram, tasks);
@@ -263,7 +264,8 @@ TEST(Cagrad, DegenerateRows) {
   EXPECT_EQ(solve(CAGrad{}, List(9, 0.0), 3).w, List(3, 1.0 / 3));
   // Opposite rows of one length: g_0 = 0.
   EXPECT_EQ(solve(CAGrad{}, problem_of({{3, 4}, {-3, -4}}).gram, 2).w, (List{0.5, 0.5}));
-  // The mean of opposite rows of two lengths is (-1, 0) / 2, and all that helps neither less is d = 0.
+  // The mean of opposite rows of two lengths is (-1, 0) / 2, and all that helps neither less is d =
+  // 0.
   const Problem opposite = problem_of({{1, 0}, {-2, 0}});
   const List w = solve(CAGrad{.c = 2}, opposite.gram, 2).w;
   EXPECT_NEAR(w[0] - 2 * w[1], 0, 1e-7);

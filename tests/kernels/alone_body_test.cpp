@@ -75,7 +75,6 @@ TEST(MomentumBody, HasTheBitsOfTheCpuAndPassesOverInactiveSegments) {
     for (const int tasks : {1, 2, 9, 64}) {
       for (const int shift : {0, 1}) {
         const OptimizerOptions options{.aggregator = aggregator, .tasks = tasks, .loss_scale = 4};
-        StageRig cpu(awkward_layout(tasks), options, shift);
         for (const simt::Launch& order : every_order) {
           if (tasks > 2 && order.order != simt::Order::random) continue;
           StageRig fibers(awkward_layout(tasks), options, shift);

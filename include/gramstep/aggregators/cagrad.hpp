@@ -30,7 +30,7 @@ constexpr std::array<std::string_view, 3> names_of(CAGradRescale) {
 ///   w = b + (c |g_0| / sqrt(u^T G u)) u,   divided by the rescale
 ///
 /// Source: Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021,
-/// equation 3 and algorithm 1. Solved exactly: v = w - b is followed by pivots, as the least
+/// algorithm 1. Solved exactly: v = w - b is followed by pivots, as the least
 /// g_i . d rises, until |J^T v| = c |g_0|; no iterative solver. A ridge of 1e-8 on the cosine
 /// matrix makes w unique; it grows where rounding in G needs more.
 /// c = 0 is Mean; c to infinity turns d into MGDA's direction.

@@ -13,8 +13,8 @@ namespace gramstep::inline v1 {
 ///   w = argmin v^T (G / tr G + epsilon I) v  subject to  v >= preference
 ///
 /// so that d is as near to J^T preference as it can be with g_i . d >= -epsilon tr(G) w_i.
-/// Source: Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017,
-/// equations 8 to 11; the regularisation is TorchJD's, but for its absolute threshold below which
+/// Source: Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017;
+/// the regularisation is TorchJD's, but for its absolute threshold below which
 /// it takes G for zero. Solved exactly, by pivots.
 /// Degenerate input: epsilon is relative to all of G, so that a row much shorter than the others is
 /// hardly protected; a zero row gets its preference; duplicate rows with the same preference get

@@ -12,15 +12,18 @@ namespace gramstep::inline v1 {
 ///
 ///   w > 0 with (G w)_i = w_i^(-1/alpha) for every task
 ///
-/// so that d maximises the alpha-fair utility sum_i (g_i . d)^(1 - alpha) / (1 - alpha) under a bound
-/// on its length: alpha to 0 asks for the most progress in sum, 1 is proportional fairness, which is
-/// Nash-MTL without normalisation and clip, and alpha to infinity serves the worst-off task.
-/// Source: Ban and Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, equation 5 and
+/// so that d maximises the alpha-fair utility sum_i (g_i . d)^(1 - alpha) / (1 - alpha) under a
+/// bound on its length: alpha to 0 asks for the most progress in sum, 1 is proportional fairness,
+/// which is Nash-MTL without normalisation and clip, and alpha to infinity serves the worst-off
+/// task.
+/// Source: Ban and Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024,
 /// algorithm 1. Solved by damped Newton steps to rounding, not by nonlinear least squares.
+/// Where norms lie many orders apart and alpha is not 1, g_i . d may be smaller against its terms than
+/// double resolves: the weights are then right to the ridge, and the residual tells of the rest.
 /// A factor s on all gradients multiplies w by s^(-2 alpha / (1 + alpha)).
 /// Degenerate input: a zero row gets weight 0 and takes no part, all zero: all weights 0; opposite
-/// rows, or any rows of which a convex combination is 0, have no solution: their weights end where a
-/// ridge of 1e-8 on the cosine matrix stops their growth, and the residual is about 1; duplicate
+/// rows, or any rows of which a convex combination is 0, have no solution: their weights end where
+/// a ridge of 1e-8 on the cosine matrix stops their growth, and the residual is about 1; duplicate
 /// rows get the same weight; a rank below K is otherwise no special case. One task gets weight 1.
 /// Deterministic: the same bits for any number of threads on one device.
 struct FairGrad {

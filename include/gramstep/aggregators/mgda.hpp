@@ -16,12 +16,13 @@ namespace gramstep::inline v1 {
 /// so that d is the shortest convex combination of the gradients, a direction in which every task
 /// descends alike or faster: g_i . d >= |d|^2, with equality where w_i > 0.
 /// Source: Désidéri, "Multiple-gradient descent algorithm", 2012; Sener and Koltun, "Multi-Task
-/// Learning as Multi-Objective Optimization", NeurIPS 2018, equation 3.
-/// Solved exactly, by pivots along the path of CAGrad as its c goes to infinity, not by Frank-Wolfe.
-/// A ridge of 1e-8 on the cosine matrix makes w unique; it grows where rounding in G needs more.
-/// Degenerate input: among zero rows, which are a solution with d = 0, the weight is shared equally;
-/// duplicate rows share theirs (rows of one length equally); opposite rows and any rank are no
-/// special case: d is 0 up to rounding where the hull contains 0. One task gets weight 1.
+/// Learning as Multi-Objective Optimization", NeurIPS 2018.
+/// Solved exactly, by pivots along the path of CAGrad as its c goes to infinity, not by
+/// Frank-Wolfe. A ridge of 1e-8 on the cosine matrix makes w unique; it grows where rounding in G
+/// needs more.
+/// Degenerate input: among zero rows, which are a solution with d = 0, the weight is shared
+/// equally; duplicate rows share theirs (rows of one length equally); opposite rows and any rank
+/// are no special case: d is 0 up to rounding where the hull contains 0. One task gets weight 1.
 /// Deterministic: the same bits for any number of threads.
 struct MGDA {
   static constexpr std::string_view name = "MGDA";

@@ -20,12 +20,12 @@ namespace gramstep::inline v1 {
 /// factor on a gradient does not change d, but for the normalisation's effect on its length.
 /// Source: Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, claim 3.1 and
 /// algorithm 1; normalisation, clip and update_every are those of the authors' code. Solved by
-/// damped Newton steps to rounding, from a cold start: the problem is convex, and a warm start would
-/// only make the answer depend on the steps before.
+/// damped Newton steps to rounding, from a cold start: the problem is convex, and a warm start
+/// would only make the answer depend on the steps before.
 /// State: "weights" [K], before the clip, as they were last solved for.
 /// Degenerate input: a zero row gets weight 0 and takes no part, all zero: all weights 0; opposite
-/// rows, or any rows of which a convex combination is 0, have no solution: their weights end where a
-/// ridge of 1e-8 on the cosine matrix stops their growth, and the residual is about 1; duplicate
+/// rows, or any rows of which a convex combination is 0, have no solution: their weights end where
+/// a ridge of 1e-8 on the cosine matrix stops their growth, and the residual is about 1; duplicate
 /// rows share theirs; a rank below K is otherwise no special case. One task gets weight 1, neither
 /// normalised nor clipped.
 /// Deterministic: the same bits for any number of threads.

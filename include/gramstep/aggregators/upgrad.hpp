@@ -10,11 +10,13 @@ namespace gramstep::inline v1 {
 
 /// Unconflicting projection of gradients: UPGrad.
 ///
-///   w = sum_k preference_k v(e_k),   v(u) = argmin v^T (G / tr G + epsilon I) v  subject to  v >= u
+///   w = sum_k preference_k v(e_k)
+///   v(u) = argmin v^T (G / tr G + epsilon I) v  subject to  v >= u
 ///
-/// so that d is the preferred combination of the projections of every gradient onto the dual cone of
-/// all, and g_i . d >= -epsilon tr(G) w_i. Linear in a factor on any one gradient, but for epsilon.
-/// Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, equation 5;
+/// so that d is the preferred combination of the projections of every gradient onto the dual cone
+/// of all, and g_i . d >= -epsilon tr(G) w_i. Linear in a factor on any one gradient, but for
+/// epsilon.
+/// Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024;
 /// the regularisation is TorchJD's, but for its absolute threshold below which it takes G for zero.
 /// Solved exactly, by pivots, one task after another.
 /// Degenerate input: epsilon is relative to all of G, so that a row much shorter than the others is

@@ -47,8 +47,8 @@ struct DualCone {
     x.sync();
   }
 
-  /// Follows the path for the u with (Q + ridge I) u = q0, which is in place; path has the end of it.
-  /// A ridge that rounding in G makes too small is raised for this u alone.
+  /// Follows the path for the u with (Q + ridge I) u = q0, which is in place; path has the end of
+  /// it. A ridge that rounding in G makes too small is raised for this u alone.
   template <class X>
   GRAMSTEP_BODY int solve(const X& x, Path& path) const {
     path = this->path();

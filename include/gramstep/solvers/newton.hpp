@@ -9,8 +9,8 @@
 
 namespace gramstep::inline v1::solvers {
 
-/// Solves H solution = b, H [K, K] symmetric; its upper triangle, which alone is read, and b are used
-/// up. False, with a barrier, where H is not positive definite. Ends with a barrier.
+/// Solves H solution = b, H [K, K] symmetric; its upper triangle, which alone is read, and b are
+/// used up. False, with a barrier, where H is not positive definite. Ends with a barrier.
 template <class X>
 GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, double* solution) {
   GRAMSTEP_ROLLED
@@ -51,10 +51,11 @@ GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, d
 /// Finds w > 0 with (G w)_i = w_i^(-1/alpha), alpha > 0, which minimises the strictly convex
 /// 1/2 w^T G w - sum_i phi(w_i), phi'(w) = w^(-1/alpha).
 ///
-/// With G = D C D, the norms n on D, and the solution for orthogonal rows, e_i = n_i^(-2 alpha / (1 +
-/// alpha)), as the unit of w_i = e_i t_i, that is for u = D w
+/// With G = D C D, the norms n on D, and the solution for orthogonal rows, e_i = n_i^(-2 alpha / (1
+/// + alpha)), as the unit of w_i = e_i t_i, that is for u = D w
 ///
-///   (C u)_i = m_i t_i^(-1/alpha),   u_i = m_i t_i,   m_i = n_i e_i = n_i^((1 - alpha) / (1 + alpha))
+///   (C u)_i = m_i t_i^(-1/alpha),   u_i = m_i t_i,
+///   m_i = n_i e_i = n_i^((1 - alpha) / (1 + alpha))
 ///
 /// with the Newton matrix C + diag(t^(-1/alpha - 1) / alpha), whatever the norms. From t = 1; steps
 /// stay inside t > 0 and are halved while the objective's slope along them has grown too far beyond
@@ -70,9 +71,11 @@ struct Newton {
 
   static constexpr int most_iterations = 100;
   static constexpr double first_ridge = 1e-8;
-  static constexpr double near = 1e-6;        // of the conditions' relative errors
-  static constexpr double rounding = 1e-9;    // of the same, relative to the terms of G w: the least
-  static constexpr double converged = 1e-14;  // at which to stop without gain, and without question
+  // Of the conditions' errors: small relative to (G w)_i; relative to the terms that (G w)_i is the
+  // sum of, where it makes sense to stop for want of gain; and where to stop at once.
+  static constexpr double near = 1e-6;
+  static constexpr double rounding = 1e-9;
+  static constexpr double converged = 1e-14;
 
   static constexpr std::int64_t scratch(int tasks) {
     return 2 * std::int64_t{tasks} * tasks + 11 * std::int64_t{tasks};
@@ -180,7 +183,8 @@ struct Newton {
     x.sync();
   }
 
-  /// Computes along, terms, force, stiffness and slope for u = trial. Begins after a barrier and ends with one.
+  /// Computes along, terms, force, stiffness and slope for u = trial. Begins after a barrier and
+  /// ends with one.
   template <class X>
   GRAMSTEP_BODY void evaluate(const X& x, double ridge) const {
     const double* at = trial();

@@ -21,11 +21,11 @@ enum class PathEnd {
 ///
 ///   y = M z + q0 + t q1,   y >= 0,   z >= 0,   y . z = 0
 ///
-/// from t = -infinity, where z = 0, upwards. q1 <= 0, and q0 >= 0 where q1 is 0. M = matrix + ridge I
-/// is symmetric positive definite, so that z is unique, continuous and piecewise linear in t.
+/// from t = -infinity, where z = 0, upwards. q1 <= 0, and q0 >= 0 where q1 is 0. M = matrix + ridge
+/// I is symmetric positive definite, so that z is unique, continuous and piecewise linear in t.
 ///
-/// For the passive set P, where z may differ from 0, the K functions (z_P, y_A) = alpha + beta t are
-/// kept, and of the pivoted table only the columns that belong to y_P, one a slot:
+/// For the passive set P, where z may differ from 0, the K functions (z_P, y_A) = alpha + beta t
+/// are kept, and of the pivoted table only the columns that belong to y_P, one a slot:
 /// M_PP^-1 over M_AP M_PP^-1. The smallest t at which one of the K functions falls to 0 is the next
 /// breakpoint; its index goes in or out of P. A pivot takes 2 K |P| products where it enters, K |P|
 /// where it leaves.
@@ -73,8 +73,8 @@ struct Path {
   }
 
   /// Goes on to t_end, or to the end of the path where that is not met. stop(path, low, high) is
-  /// asked for the stretch [low, high] between breakpoints and returns the t in it at which to stop,
-  /// or infinity; every thread calls it, and it reads alpha and beta but writes nothing.
+  /// asked for the stretch [low, high] between breakpoints and returns the t in it at which to
+  /// stop, or infinity; every thread calls it, and it reads alpha and beta but writes nothing.
   template <class X, class Stop>
   GRAMSTEP_BODY PathEnd follow(const X& x, double t_end, const Stop& stop) {
     const int most_pivots = pivots + 10 * tasks + 100;
@@ -194,8 +194,8 @@ struct Path {
     return true;
   }
 
-  /// Whether what is left of the others when a row goes out of P, whose diagonal entry this is, would
-  /// be mostly rounding.
+  /// Whether what is left of the others when a row goes out of P, whose diagonal entry this is,
+  /// would be mostly rounding.
   GRAMSTEP_BODY static bool ill_conditioned(double diagonal) {
     return !(diagonal > 0 && diagonal <= 1e6);
   }
@@ -300,8 +300,8 @@ struct Path {
 };
 
 /// Runs attempt() with path.ridge as it is; while that returns false, with a ridge ten times as
-/// large, up to 1e-2. A Gram matrix summed from fp32 products may have eigenvalues a little below 0.
-/// Returns how many pivots there were in all.
+/// large, up to 1e-2. A Gram matrix summed from fp32 products may have eigenvalues a little below
+/// 0. Returns how many pivots there were in all.
 template <class Attempt>
 GRAMSTEP_BODY int with_enough_ridge(Path& path, const Attempt& attempt) {
   int pivots = 0;

@@ -1,7 +1,7 @@
 // The linear algebra of K x K problems: loops over a block of threads, and the principal pivot.
 //
-// Every sum runs in an order that does not depend on the number of threads, so that a block gives the
-// bits that one thread gives.
+// Every sum runs in an order that does not depend on the number of threads, so that a block gives
+// the bits that one thread gives.
 #pragma once
 
 #include <cmath>
@@ -19,8 +19,8 @@
 
 namespace gramstep::inline v1::solvers {
 
-/// Whether the block is one thread, whose loops a compiler can vectorise; never so on a device, which
-/// therefore has no code for it.
+/// Whether the block is one thread, whose loops a compiler can vectorise; never so on a device,
+/// which therefore has no code for it.
 template <class X>
 GRAMSTEP_BODY bool alone([[maybe_unused]] const X& x) {
 #if defined(__CUDACC__)
@@ -66,8 +66,8 @@ GRAMSTEP_BODY void multiply(const X& x, const double* matrix, const double* vect
   x.sync();
 }
 
-/// G = D C D: norms [K] and the cosine matrix C [K, K], a diagonal of exactly 1. The row and column of
-/// a zero gradient are those of the identity. Ends with a barrier.
+/// G = D C D: norms [K] and the cosine matrix C [K, K], a diagonal of exactly 1. The row and column
+/// of a zero gradient are those of the identity. Ends with a barrier.
 template <class X>
 GRAMSTEP_BODY void cosine_matrix(const X& x, const double* gram, int tasks, double* norms,
                                  double* cosines) {
@@ -81,8 +81,8 @@ GRAMSTEP_BODY void cosine_matrix(const X& x, const double* gram, int tasks, doub
   x.sync();
 }
 
-/// The linear functions y = T z + q of a basis, as a table [rows, columns] with T in its first `rows`
-/// columns and any number of right-hand sides q in the others.
+/// The linear functions y = T z + q of a basis, as a table [rows, columns] with T in its first
+/// `rows` columns and any number of right-hand sides q in the others.
 struct Table {
   double* values;
   double* pivot_row;     // [columns] of scratch

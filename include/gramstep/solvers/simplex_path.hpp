@@ -26,8 +26,9 @@ struct SimplexPath {
   double longest = 0;      // n_max
   int zero_rows = 0;
 
-  static constexpr double ridge = 1e-8;  // the root of 2^-52: what it moves and what rounding does in
-                                        // its inverse are alike, far below an fp32 Gram's error of 4e-6
+  // The root of 2^-52: what it moves and what rounding does in its inverse are alike, and far below
+  // the 4e-6 by which an entry of an fp32 Gram matrix may err.
+  static constexpr double ridge = 1e-8;
 
   static constexpr std::int64_t scratch(int tasks) {
     return Path::scratch(tasks) + 3 * std::int64_t{tasks};
