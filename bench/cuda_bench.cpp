@@ -168,14 +168,16 @@ void measure_weights(benchmark::State& state, const Solve& solve, const Gpu& gpu
   Solve nothing = solve;
   nothing.aggregator = Sum{};
   Aggregation sum(nothing.options(cuda()));
-  const DeviceDoubles gram(solve.gram), weights(static_cast<std::int64_t>(solve.batch) * solve.tasks);
+  const DeviceDoubles gram(solve.gram),
+      weights(static_cast<std::int64_t>(solve.batch) * solve.tasks);
   const auto contender = [&](const char* name, Aggregation& which) {
-    return Contender{name,
-                     [&] { which.weights(gram.span(), weights.span(), solve.losses, gpu.stream()); },
-                     always(0)};
+    return Contender{
+        name, [&] { which.weights(gram.span(), weights.span(), solve.losses, gpu.stream()); },
+        always(0)};
   };
-  compare(state, {contender("weights", aggregation), contender("sum", sum)},
-          [&](const std::function<void()>& run) { return gpu.time(run); }, budget);
+  compare(
+      state, {contender("weights", aggregation), contender("sum", sum)},
+      [&](const std::function<void()>& run) { return gpu.time(run); }, budget);
   state.counters["iterations"] = aggregation.solutions(gpu.stream())[0].iterations;
 }
 

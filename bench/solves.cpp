@@ -55,7 +55,8 @@ std::vector<Solve> solves(bool quick) {
     if (!usable(solve)) return;
     std::mt19937 random(5);
     for (std::int64_t b = 0; b < solve.batch; ++b) append_gram(solve.gram, solve.tasks, random);
-    for (int k = 0; k < solve.tasks; ++k) solve.losses.push_back(0.5f + 0.1f * static_cast<float>(k));
+    for (int k = 0; k < solve.tasks; ++k)
+      solve.losses.push_back(0.5f + 0.1f * static_cast<float>(k));
     all.push_back(std::move(solve));
   };
   const std::vector<int> tasks = quick ? std::vector{2, 8} : std::vector{2, 4, 8, 16, 32, 64};

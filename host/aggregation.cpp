@@ -101,10 +101,10 @@ class Aggregation::Implementation {
                             ", expected " + std::to_string(options.tasks) + " (tasks)");
     }
     for (int k = 0; k < options.tasks; ++k) {
-      check<const float>({"rows", k, call},
-                         {rows[static_cast<std::size_t>(k)],
-                          static_cast<std::size_t>(options.size)},
-                         options.size);
+      check<const float>(
+          {"rows", k, call},
+          {rows[static_cast<std::size_t>(k)], static_cast<std::size_t>(options.size)},
+          options.size);
     }
   }
 
@@ -168,8 +168,9 @@ void Aggregation::combine(std::span<const float* const> rows, std::span<const do
     const std::less<const float*> before;
     if (before(row, combined.data() + combined.size()) &&
         before(combined.data(), row + self.options.size)) {
-      throw InvalidArgument("Aggregation::combine: combined: got memory that overlaps a row, "
-                            "expected memory of its own");
+      throw InvalidArgument(
+          "Aggregation::combine: combined: got memory that overlaps a row, "
+          "expected memory of its own");
     }
   }
   self.backend->check_stream(stream);

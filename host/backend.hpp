@@ -30,7 +30,7 @@ struct Setup {
   double smoothing = 0;
   int tasks = 1;
   int states = 0;
-  bool look = true;  // run the gram stage
+  bool look = true;    // run the gram stage
   bool checks = true;  // skip a step whose gradient is not finite
 
   /// Layout and options must have been validated.

@@ -66,10 +66,9 @@ gramstep_status gramstep_aggregation_gram(gramstep_aggregation* aggregation,
   });
 }
 
-gramstep_status gramstep_aggregation_weights(gramstep_aggregation* aggregation,
-                                             const double* gram, double* weights,
-                                             const float* losses, int64_t losses_size,
-                                             void* stream) {
+gramstep_status gramstep_aggregation_weights(gramstep_aggregation* aggregation, const double* gram,
+                                             double* weights, const float* losses,
+                                             int64_t losses_size, void* stream) {
   return guarded([&] {
     expect_there(aggregation, "gramstep_aggregation_weights: aggregation");
     const std::size_t count = extent(losses_size, "gramstep_aggregation_weights: losses_size");
@@ -82,15 +81,13 @@ gramstep_status gramstep_aggregation_weights(gramstep_aggregation* aggregation,
 
 gramstep_status gramstep_aggregation_combine(gramstep_aggregation* aggregation,
                                              const float* const* rows, int32_t row_count,
-                                             const double* weights, float* combined,
-                                             void* stream) {
+                                             const double* weights, float* combined, void* stream) {
   return guarded([&] {
     expect_there(aggregation, "gramstep_aggregation_combine: aggregation");
     const std::int64_t size = aggregation->aggregation.options().size;
-    aggregation->aggregation.combine(
-        rows_of(rows, row_count, "gramstep_aggregation_combine: rows"),
-        {weights, tasks(*aggregation, false)}, {combined, static_cast<std::size_t>(size)},
-        as_stream(stream));
+    aggregation->aggregation.combine(rows_of(rows, row_count, "gramstep_aggregation_combine: rows"),
+                                     {weights, tasks(*aggregation, false)},
+                                     {combined, static_cast<std::size_t>(size)}, as_stream(stream));
   });
 }
 

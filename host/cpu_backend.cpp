@@ -130,8 +130,8 @@ class CpuBackend final : public Backend {
 
   void sum_gram(double* gram, Stream) override {
     kernels::PlanSums room;
-    kernels::collect_gram(kernels::SingleThread{}, room, partials_.data(),
-                          setup_.work.shared_spans, setup_.tasks, 1.0, scratch_.data(), gram);
+    kernels::collect_gram(kernels::SingleThread{}, room, partials_.data(), setup_.work.shared_spans,
+                          setup_.tasks, 1.0, scratch_.data(), gram);
   }
   void weights(const double* gram, double* weights, const kernels::Losses& losses,
                Stream) override {
@@ -142,8 +142,7 @@ class CpuBackend final : public Backend {
     choose_weights(arguments);
     step_.steps += 1;
   }
-  void combine(const float* const* rows, const double* weights, float* combined,
-               Stream) override {
+  void combine(const float* const* rows, const double* weights, float* combined, Stream) override {
     float rounded[max_tasks];
     std::copy_n(weights, setup_.tasks, rounded);
     const std::int64_t chunks = static_cast<std::int64_t>(setup_.work.chunks.size());

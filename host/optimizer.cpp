@@ -284,8 +284,9 @@ void Optimizer::copy_state(const Optimizer& from) {
     throw InvalidState("Optimizer::copy_state: got state of a rule that keeps other state");
   }
   if (!same_plan_state(self.setup, other.setup)) {
-    throw InvalidState("Optimizer::copy_state: got a plan's state of another aggregator, number of "
-                       "tasks or projection");
+    throw InvalidState(
+        "Optimizer::copy_state: got a plan's state of another aggregator, number of "
+        "tasks or projection");
   }
   auto segments = self.backend->read_segments(nullptr);
   const auto theirs = other.backend->read_segments(nullptr);

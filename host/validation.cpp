@@ -165,12 +165,11 @@ kernels::Losses losses_of(const Setup& setup, std::span<const float> losses) {
   std::ranges::fill(result.values, std::numeric_limits<float>::quiet_NaN());
   if (losses.empty() && !result.needed) return result;
   if (std::ssize(losses) != setup.tasks) {
-    throw InvalidArgument("Optimizer::step: gradients.losses: got " +
-                          std::to_string(losses.size()) + ", expected " +
-                          std::to_string(setup.tasks) + " (tasks)" +
-                          (result.needed ? ", because " + std::string(setup.traits.name) +
-                                               " needs the losses"
-                                         : std::string()));
+    throw InvalidArgument(
+        "Optimizer::step: gradients.losses: got " + std::to_string(losses.size()) + ", expected " +
+        std::to_string(setup.tasks) + " (tasks)" +
+        (result.needed ? ", because " + std::string(setup.traits.name) + " needs the losses"
+                       : std::string()));
   }
   expect_floats({{"gradients.losses"}, losses.data(), setup.tasks});
   if (is_device_memory(losses.data())) {
@@ -183,8 +182,9 @@ kernels::Losses losses_of(const Setup& setup, std::span<const float> losses) {
     const float loss = result.values[k] = losses[static_cast<std::size_t>(k)];
     if (!result.needed || (std::isfinite(loss) && (loss > 0 || !result.needed_positive))) continue;
     std::ostringstream message;
-    message << "Optimizer::step: gradients.losses[" << k << "]: got " << loss << ", expected a finite "
-            << (result.needed_positive ? "number > 0" : "number") << " for " << setup.traits.name;
+    message << "Optimizer::step: gradients.losses[" << k << "]: got " << loss
+            << ", expected a finite " << (result.needed_positive ? "number > 0" : "number")
+            << " for " << setup.traits.name;
     throw InvalidArgument(message.str());
   }
   return result;

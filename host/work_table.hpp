@@ -23,7 +23,9 @@ struct Work {
   /// `projection_of` [segments]: 0 to P - 1 for shared segments, see projections.
   Work(const Layout& layout, const std::vector<std::int32_t>& projection_of);
 
-  std::int32_t projections() const { return static_cast<std::int32_t>(projection_spans.size()) - 1; }
+  std::int32_t projections() const {
+    return static_cast<std::int32_t>(projection_spans.size()) - 1;
+  }
 
   /// The table over these vectors, or over copies of them at other addresses.
   kernels::WorkTable table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at,

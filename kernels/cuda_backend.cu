@@ -189,9 +189,10 @@ class CudaBackend final : public Backend {
   void combine(const float* const* rows, const double* weights, float* combined,
                Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::CombineBody body{{},          weights, combined, setup_.size, setup_.tasks,
-                              on_vectors(combined) &&
-                                  std::all_of(rows, rows + setup_.tasks, on_vectors)};
+    kernels::CombineBody body{
+        {},           weights,
+        combined,     setup_.size,
+        setup_.tasks, on_vectors(combined) && std::all_of(rows, rows + setup_.tasks, on_vectors)};
     std::copy_n(rows, setup_.tasks, body.rows);
     kernels::launch_combine(body, stream);
   }
@@ -220,8 +221,7 @@ class CudaBackend final : public Backend {
 
   std::vector<double> read_plan(Stream stream) const override {
     const CurrentDevice current(ordinal());
-    std::vector<double> read(
-        static_cast<std::size_t>(kernels::PlanMemory::doubles(setup_.shape)));
+    std::vector<double> read(static_cast<std::size_t>(kernels::PlanMemory::doubles(setup_.shape)));
     memory_->plan.read(read.data(), stream);
     return read;
   }
@@ -262,8 +262,7 @@ class CudaBackend final : public Backend {
 
   void copy_state(float* to, const float* from, std::int64_t size, cudaMemcpyKind kind) const {
     const CurrentDevice current(ordinal());
-    check(cudaMemcpy(to, from, static_cast<std::size_t>(size) * sizeof(float), kind),
-          "cudaMemcpy");
+    check(cudaMemcpy(to, from, static_cast<std::size_t>(size) * sizeof(float), kind), "cudaMemcpy");
     settle();
   }
 

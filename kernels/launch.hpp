@@ -11,8 +11,8 @@
 namespace gramstep::kernels {
 
 /// Partials of G over the shared part and of the heads' squared norm.
-void launch_gram(const GramArguments& arguments, const Aggregator& aggregator,
-                 const Losses& losses, Stream stream);
+void launch_gram(const GramArguments& arguments, const Aggregator& aggregator, const Losses& losses,
+                 Stream stream);
 
 /// Weights, a block a projection; clip, skip, counts and scalars in the same launch where there is one
 /// projection, in a second one where there are several.

@@ -26,28 +26,27 @@ struct PlanArguments {
   const double* partials;  // as the gram stage left them
   PlanMemory memory;
   PlanShape shape;
-  double* scratch;               // [P, scratch_stride]: plan_scratch(K), then the aggregator's
-  std::int64_t scratch_stride;   // doubles
+  double* scratch;              // [P, scratch_stride]: plan_scratch(K), then the aggregator's
+  std::int64_t scratch_stride;  // doubles
   Losses losses;
   double clip_norm;  // infinity: no clip
   double smoothing;  // share of the last step's weights in this step's
   double tolerance;  // largest residual at which the aggregator's promise counts as kept
   WorkTable work;
   std::int32_t segment_count;
-  bool look;       // the gram stage ran
-  bool checks;     // a Gram matrix that is not finite gets no weights, and its step is skipped
-  bool unscaled;   // the gram stage's rows were momenta, from which the loss scale is divided out
+  bool look;      // the gram stage ran
+  bool checks;    // a Gram matrix that is not finite gets no weights, and its step is skipped
+  bool unscaled;  // the gram stage's rows were momenta, from which the loss scale is divided out
 };
 
 /// A weight beyond this is no number in fp32, and its step is skipped.
 inline constexpr double largest_weight = 3e38;
 
-inline constexpr int plan_threads = 256;  // 255 registers a thread: the solvers spill with half of them
+inline constexpr int plan_threads =
+    256;  // 255 registers a thread: the solvers spill with half of them
 
 /// Doubles of scratch of the plan's own: sums of partials, losses.
-GRAMSTEP_BOTH constexpr std::int64_t plan_scratch(int tasks) {
-  return pairs_of(tasks) + 1 + tasks;
-}
+GRAMSTEP_BOTH constexpr std::int64_t plan_scratch(int tasks) { return pairs_of(tasks) + 1 + tasks; }
 
 /// Whether a value is neither infinite nor NaN.
 GRAMSTEP_BODY bool is_finite(double value) { return value - value == 0; }
@@ -117,8 +116,7 @@ struct ProjectionPlan {
     if (a.look) collect(x, room);
     read_losses(x, a.losses, tasks(), losses());
     x.sync();
-    const bool solvable = losses_valid(losses(), tasks(), a.losses) &&
-                          (!a.checks || finite());
+    const bool solvable = losses_valid(losses(), tasks(), a.losses) && (!a.checks || finite());
     if (solvable) {
       solve(x);
     } else {
@@ -171,13 +169,13 @@ struct ProjectionPlan {
     } else {
       const int current = current_buffer(*a.state);
       const std::int64_t step = a.state->steps + 1;
-      const double *state = state_in(current);
+      const double* state = state_in(current);
       double* next_state = state_in(1 - current);
-      const Solution solution = aggregator.weights(
-          x,
-          GramProblem{tasks(), gram(), losses(), step, projection, state, next_state,
-                      scratch() + plan_scratch(tasks())},
-          weights());
+      const Solution solution =
+          aggregator.weights(x,
+                             GramProblem{tasks(), gram(), losses(), step, projection, state,
+                                         next_state, scratch() + plan_scratch(tasks())},
+                             weights());
       x.sync();
       if (x.thread() == 0) a.memory.solutions[projection] = solution;
       if (a.smoothing > 0) smooth(x, step, state, next_state);

@@ -5,7 +5,6 @@
 
 namespace gramstep::kernels {
 
-
 /// The sizes of a plan's arrays.
 struct PlanShape {
   std::int32_t tasks;        // K

@@ -100,9 +100,9 @@ struct Controls {
 
 /// What the update stage needs to know of the step, beside the tasks' weights.
 struct StepPlan {
-  float head_weight;   // clip coefficient / loss scale
-  std::int32_t skip;   // leave everything as it is
-  std::int64_t step;   // which step this is, 1 for the first
+  float head_weight;  // clip coefficient / loss scale
+  std::int32_t skip;  // leave everything as it is
+  std::int64_t step;  // which step this is, 1 for the first
 };
 
 /// What the report needs to know of the step, beside the plan's arrays; gradients unscaled.
@@ -131,6 +131,8 @@ struct StepState {
 
 /// Which of two buffers holds what the last step left; the other one is written by the next. A step
 /// that is skipped is not counted, and what it wrote is never looked at.
-GRAMSTEP_BOTH int current_buffer(const StepState& state) { return static_cast<int>(state.steps & 1); }
+GRAMSTEP_BOTH int current_buffer(const StepState& state) {
+  return static_cast<int>(state.steps & 1);
+}
 
 }  // namespace gramstep::kernels

@@ -1,7 +1,7 @@
-"""What gramstep answers to given gradients: weights, the combined gradient, the report, the state.
+"""What gramstep answers to given gradients: weights, the combined gradient, report and state.
 
-Rows hold integers times powers of two, so small that the Gram matrix is exact: whoever else is asked
-for weights is asked the very same question.
+Rows hold integers times powers of two, so small that the Gram matrix is exact: whoever else is
+asked for weights is asked the very same question.
 """
 
 from __future__ import annotations

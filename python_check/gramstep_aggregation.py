@@ -26,7 +26,9 @@ def doubles(memory: np.ndarray) -> int:
 class Aggregation:
     """An aggregator without an optimizer: B matrices of K tasks at once, rows of `size` floats."""
 
-    def __init__(self, aggregator: str, tasks: int, size: int = 0, batch: int = 1, **changes: Any):
+    def __init__(
+        self, aggregator: str, tasks: int, size: int = 0, batch: int = 1, **changes: Any
+    ) -> None:
         self.handle = c_void_p()
         self.options = AggregationOptions()
         check(library.gramstep_aggregation_options_init(byref(self.options)))

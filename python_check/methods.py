@@ -6,6 +6,7 @@ compared by bounds that follow from how far each is from optimal, never by a tol
 
 from __future__ import annotations
 
+import cvxpy
 import numpy as np
 import scipy.optimize
 
@@ -95,25 +96,22 @@ def fair_distance(
     return np.sqrt(between @ h @ between), np.sqrt(r @ np.linalg.solve(h, r))
 
 
-def fair_by_scipy(gram: np.ndarray, alpha: float) -> np.ndarray:
-    """The root by Levenberg and Marquardt, over logarithms of w beside the diagonal's own root."""
-    start = np.diag(gram) ** (-alpha / (1 + alpha))
-
-    def residual(logs: np.ndarray) -> np.ndarray:
-        w = start * np.exp(logs)
-        return (gram @ w) * w ** (1 / alpha) - 1
-
-    def jacobian(logs: np.ndarray) -> np.ndarray:
-        w = start * np.exp(logs)
-        power = w ** (1 / alpha)
-        return power[:, None] * gram * w + np.diag((gram @ w) * power / alpha)
-
-    tightest = dict.fromkeys(["xtol", "ftol", "gtol"], 4 * EPSILON)
-    with np.errstate(over="ignore", invalid="ignore"):  # on its way it tries anything
-        found = scipy.optimize.least_squares(
-            residual, np.zeros(len(gram)), jacobian, method="lm", max_nfev=2000, **tightest
-        )
-        return start * np.exp(found.x)
+def fair_by_cvxpy(rows: np.ndarray, alpha: float) -> np.ndarray:
+    """The minimum of |J^T w|^2 / 2 - sum phi(w), phi'(w) = w^(-1/alpha), over w > 0."""
+    start = (rows**2).sum(axis=1) ** (-alpha / (1 + alpha))
+    # w = start z: with s_i = start_i^(1 - 1/alpha), phi is s_i times the same of z.
+    factor = start ** (1 - 1 / alpha)
+    z = cvxpy.Variable(len(rows))
+    if alpha == 1:
+        utility = cvxpy.sum(cvxpy.log(z))
+    else:
+        power = 1 - 1 / alpha
+        utility = factor / power @ cvxpy.power(z, power)
+    shrunk = (start[:, None] * rows).T
+    scale = factor.max()
+    objective = cvxpy.sum_squares(shrunk / np.sqrt(scale) @ z) / 2 - utility / scale
+    cvxpy.Problem(cvxpy.Minimize(objective)).solve(cvxpy.CLARABEL)
+    return start * z.value
 
 
 def pseudo_inverse(matrix: np.ndarray, cutoff: float) -> np.ndarray:

@@ -18,7 +18,8 @@ TEST(AggregatorText, ReadsBackWhatItWrote) {
 
 TEST(AggregatorText, NamesAreDistinctAndOptionsAreNamed) {
   std::set<std::string_view> names;
-  for (const std::string_view name : aggregator_names()) EXPECT_TRUE(names.insert(name).second) << name;
+  for (const std::string_view name : aggregator_names())
+    EXPECT_TRUE(names.insert(name).second) << name;
   EXPECT_EQ(names.size(), std::variant_size_v<Aggregator>);
   EXPECT_EQ(option_names(PCGrad{}), (std::vector<std::string_view>{"reduction", "order", "seed"}));
   EXPECT_TRUE(option_names(Sum{}).empty());

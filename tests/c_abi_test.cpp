@@ -132,13 +132,12 @@ TEST(CAbi, EveryOptionReachesTheCore) {
   c.aggregator = "PCGrad(order=fixed)";
   c.projection = GRAMSTEP_PROJECT_SEGMENT;
   c.smoothing = 0.5;
-  expect_same_steps(
-      {.rule = AdamW{},
-       .aggregator = PCGrad{.order = PCGradOrder::fixed},
-       .tasks = 3,
-       .projection = Projection::segment,
-       .smoothing = 0.5},
-      c);
+  expect_same_steps({.rule = AdamW{},
+                     .aggregator = PCGrad{.order = PCGradOrder::fixed},
+                     .tasks = 3,
+                     .projection = Projection::segment,
+                     .smoothing = 0.5},
+                    c);
 }
 
 TEST(CAbi, EveryPolicyReachesTheCore) {

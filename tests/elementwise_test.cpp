@@ -39,8 +39,8 @@ std::vector<float> combined(const Aggregator& aggregator, int tasks, const char*
 }
 
 TEST(TrimmedMean, IsTheMeanOfTheMiddle) {
-  for (const auto& [tasks, trim] : {std::pair(3, 1), std::pair(1, 0), std::pair(8, 2),
-                                    std::pair(64, 31), std::pair(5, 0)}) {
+  for (const auto& [tasks, trim] :
+       {std::pair(3, 1), std::pair(1, 0), std::pair(8, 2), std::pair(64, 31), std::pair(5, 0)}) {
     std::vector<std::vector<float>> g;
     const std::vector<float> d = combined(TrimmedMean{.trim = trim}, tasks, "a", g);
     for (std::size_t e = 0; e < d.size(); ++e) {
@@ -111,10 +111,9 @@ TEST(Elementwise, ANaNSkipsTheStep) {
 
 TEST(Elementwise, ANaNComesThroughWhereItIsToBePropagated) {
   for (const Aggregator& aggregator : {Aggregator(TrimmedMean{}), Aggregator(GradDrop{})}) {
-    Rig rig(mixed_layout(3), {.rule = SGD{},
-                              .aggregator = aggregator,
-                              .tasks = 3,
-                              .non_finite = NonFinite::propagate});
+    Rig rig(
+        mixed_layout(3),
+        {.rule = SGD{}, .aggregator = aggregator, .tasks = 3, .non_finite = NonFinite::propagate});
     rig.gradient("shared129", 2)[128] = NAN;
     rig.step();
     EXPECT_TRUE(std::isnan(rig.param("shared129")[128])) << text_of(aggregator);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gramstep/aggregators/text.hpp"
+#include "gramstep/aggregators/traits.hpp"
 #include "gramstep/error.hpp"
 
 namespace gramstep::test {
@@ -35,6 +36,19 @@ inline std::vector<Aggregator> every_aggregator(int tasks) {
     if (const auto made = made_for(name, tasks)) all.push_back(*made);
   }
   return all;
+}
+
+/// Whether it combines element by element.
+inline bool elementwise(const Aggregator& aggregator) {
+  return std::visit(
+      [](const auto& held) { return aggregators::Elementwise<std::decay_t<decltype(held)>>; },
+      aggregator);
+}
+/// Whether it keeps momenta.
+inline bool with_momentum(const Aggregator& aggregator) {
+  return std::visit(
+      [](const auto& held) { return aggregators::WithMomentum<std::decay_t<decltype(held)>>; },
+      aggregator);
 }
 
 /// The names as test parameters.

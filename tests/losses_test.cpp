@@ -8,9 +8,8 @@ namespace gramstep::test {
 namespace {
 
 void step(Rig& rig, std::span<const float> losses) {
-  Gradients gradients = rig.gradients();
-  gradients.losses = losses;
-  rig.optimizer.step(rig.params.span(), gradients);
+  rig.losses.assign(losses.begin(), losses.end());
+  rig.step();
 }
 
 TEST(Losses, ReachTheAggregatorUnscaled) {
@@ -22,7 +21,8 @@ TEST(Losses, ReachTheAggregatorUnscaled) {
 }
 
 TEST(Losses, AreTakenAndIgnoredWhereNobodyNeedsThem) {
-  Rig with(mixed_layout(3), {.aggregator = PCGrad{}, .tasks = 3}), without(mixed_layout(3), {.aggregator = PCGrad{}, .tasks = 3});
+  Rig with(mixed_layout(3), {.aggregator = PCGrad{}, .tasks = 3}),
+      without(mixed_layout(3), {.aggregator = PCGrad{}, .tasks = 3});
   const float losses[] = {NAN, -1, INFINITY};
   step(with, losses);
   without.step();
@@ -33,7 +33,8 @@ TEST(Losses, ThatAreMissingOrUnfitChangeNothing) {
   const float right[] = {0.5f, 2.0f, 4.0f};
   int needy = 0;
   for (const Aggregator& aggregator : every_aggregator(3)) {
-    const bool needs = std::visit([](const auto& a) { return aggregators::needs_losses(a); }, aggregator);
+    const bool needs =
+        std::visit([](const auto& a) { return aggregators::needs_losses(a); }, aggregator);
     if (!needs) continue;
     ++needy;
     const bool positive =
@@ -41,7 +42,8 @@ TEST(Losses, ThatAreMissingOrUnfitChangeNothing) {
     Rig rig(mixed_layout(3), {.aggregator = aggregator, .tasks = 3});
     step(rig, right);
     const Snapshot before = rig.snapshot();
-    const auto expect_refused = [&](std::span<const float> losses, const std::vector<std::string>& words) {
+    const auto expect_refused = [&](std::span<const float> losses,
+                                    const std::vector<std::string>& words) {
       expect_error<InvalidArgument>([&] { step(rig, losses); }, words);
       expect_same(before, rig.snapshot());
     };
@@ -81,7 +83,8 @@ TEST(Losses, LearnedStateIsVisibleAndRestored) {
   again.optimizer.copy_state(rig.optimizer);
   ASSERT_FALSE(rig.optimizer.plan_state_names().empty());
   for (const std::string_view name : rig.optimizer.plan_state_names()) {
-    EXPECT_TRUE(same_bits(again.optimizer.plan_state(name), rig.optimizer.plan_state(name))) << name;
+    EXPECT_TRUE(same_bits(again.optimizer.plan_state(name), rig.optimizer.plan_state(name)))
+        << name;
     std::vector<double> values = rig.optimizer.plan_state(name);
     for (double& value : values) value += 1;
     again.optimizer.set_plan_state(name, values);

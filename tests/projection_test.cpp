@@ -31,12 +31,14 @@ OptimizerOptions options_with(Projection projection) {
 /// rig's parameters and, of projection `p`, its weights.
 void expect_as_alone(Rig& rig, int p, const std::vector<std::string>& parts) {
   Layout layout;
-  for (const std::string& name : parts) layout.add(name, rig.optimizer.layout().segment(name).shape);
+  for (const std::string& name : parts)
+    layout.add(name, rig.optimizer.layout().segment(name).shape);
   OptimizerOptions options = rig.optimizer.options();
   options.projection = Projection::model;
   Rig alone(layout, options);
   Rig again(rig.optimizer.layout(), rig.optimizer.options());  // the same draws as `rig` began with
-  for (const std::string& name : parts) std::ranges::copy(again.param(name), alone.param(name).begin());
+  for (const std::string& name : parts)
+    std::ranges::copy(again.param(name), alone.param(name).begin());
   for (int step = 0; step < 3; ++step) {
     again.draw();
     for (const std::string& name : parts) {
@@ -126,13 +128,8 @@ TEST(Projection, BitsDoNotDependOnTheNumberOfThreads) {
       options.aggregator = aggregator;
       options.device = cpu(threads);
       Rig rig(interleaved(), options);
-      const float losses[] = {1, 2, 3};
-      for (int step = 0; step < 3; ++step) {
-        rig.draw();
-        Gradients gradients = rig.gradients();
-        gradients.losses = losses;
-        rig.optimizer.step(rig.params.span(), gradients);
-      }
+      rig.losses = {1, 2, 3};
+      rig.draw_and_step(3);
       if (first.empty()) {
         first.assign(rig.params.span().begin(), rig.params.span().end());
       } else {

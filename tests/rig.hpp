@@ -44,7 +44,7 @@ class Rig {
   }
 
   Gradients gradients() const {
-    return {row_pointers_, optimizer.layout().shared_size(), heads.span()};
+    return {row_pointers_, optimizer.layout().shared_size(), heads.span(), losses};
   }
   void step() { optimizer.step(params.span(), gradients()); }
   void draw_and_step(int steps = 1) {
@@ -95,6 +95,7 @@ class Rig {
   Optimizer optimizer;
   Floats params, heads;
   std::vector<Floats> rows;
+  std::vector<float> losses;  // handed to every step
   Random random;
 
  private:

@@ -6,16 +6,10 @@
 namespace gramstep::test {
 namespace {
 
-constexpr float losses[] = {0.5f, 2.0f, 1.25f};
+const std::vector<float> some_losses = {0.5f, 2.0f, 1.25f};
 
 OptimizerOptions options_with(const Aggregator& aggregator) {
   return {.rule = SGD{.lr = 0.01}, .aggregator = aggregator, .tasks = 3};
-}
-
-void step(Rig& rig) {
-  Gradients gradients = rig.gradients();
-  gradients.losses = losses;
-  rig.optimizer.step(rig.params.span(), gradients);
 }
 
 /// A rig beside the momenta that its tasks should have, in the order of fp32's operations.
@@ -24,9 +18,12 @@ class MomentumRig : public Rig {
   template <class A>
   explicit MomentumRig(const A& aggregator, double loss_scale = 1)
       : Rig(mixed_layout(3), with_scale(aggregator, loss_scale)),
-        momentum_([aggregator](std::int64_t t, double loss) { return aggregator.momentum(t, loss); }),
+        momentum_(
+            [aggregator](std::int64_t t, double loss) { return aggregator.momentum(t, loss); }),
         expected_(3, std::vector<float>(rows[0].span().size())),
-        loss_scale_(loss_scale) {}
+        loss_scale_(loss_scale) {
+    losses = some_losses;
+  }
 
   void set_loss_scale(double loss_scale) {
     optimizer.set_loss_scale(loss_scale);
@@ -37,7 +34,8 @@ class MomentumRig : public Rig {
     draw();
     ++step_;
     for (int k = 0; k < 3; ++k) {
-      const TaskMomentum now = momentum_(step_, static_cast<double>(losses[k]));
+      const TaskMomentum now =
+          momentum_(step_, static_cast<double>(some_losses[static_cast<std::size_t>(k)]));
       const auto keep = static_cast<float>(now.keep);
       const auto take = static_cast<float>(now.take / loss_scale_);
       for (const std::string& name : shared()) {
@@ -51,7 +49,7 @@ class MomentumRig : public Rig {
         }
       }
     }
-    step(*this);
+    step();
   }
 
   void expect_momenta() {
@@ -59,9 +57,11 @@ class MomentumRig : public Rig {
       const std::span<float> got = optimizer.task_momentum(k);
       for (const std::string& name : shared()) {
         const Segment s = optimizer.layout().segment(name);
-        const auto first = static_cast<std::size_t>(s.offset), size = static_cast<std::size_t>(s.size);
-        EXPECT_TRUE(same_bits(got.subspan(first, size),
-                              std::span(expected_[static_cast<std::size_t>(k)]).subspan(first, size)))
+        const auto first = static_cast<std::size_t>(s.offset),
+                   size = static_cast<std::size_t>(s.size);
+        EXPECT_TRUE(
+            same_bits(got.subspan(first, size),
+                      std::span(expected_[static_cast<std::size_t>(k)]).subspan(first, size)))
             << name << ", task " << k << ", step " << step_;
       }
     }
@@ -136,7 +136,7 @@ TEST(TaskMomentum, OfASkippedStepIsAsItWas) {
   for (const float bad : {NAN, INFINITY}) {
     rig.draw();
     rig.gradient("shared7001", 1)[7'000] = bad;
-    step(rig);
+    rig.step();
     EXPECT_TRUE(rig.optimizer.report().skipped);
     rig.expect_momenta();
     expect_same(before, rig.snapshot(), false);
@@ -150,10 +150,10 @@ TEST(TaskMomentum, IsCombinedInTheGradientsPlace) {
   Rig rig(mixed_layout(3), options_with(MomentumConFIG{}));
   const std::vector<float> before(rig.param("shared129").begin(), rig.param("shared129").end());
   rig.draw();
-  step(rig);
+  rig.step();
   rig.draw();
   const std::vector<float> second(rig.param("shared129").begin(), rig.param("shared129").end());
-  step(rig);
+  rig.step();
   const Report report = rig.optimizer.report();
   const auto at = static_cast<std::size_t>(rig.optimizer.layout().segment("shared129").offset);
   for (std::size_t i = 0; i < second.size(); ++i) {
@@ -181,7 +181,7 @@ TEST(TaskMomentum, IsCopiedWithTheState) {
       std::ranges::copy(rig.rows[k].span(), copy.rows[k].span().begin());
     }
     std::ranges::copy(rig.heads.span(), copy.heads.span().begin());
-    step(copy);
+    copy.step();
     EXPECT_TRUE(same_bits(rig.params.span(), copy.params.span()));
   }
   Rig other(mixed_layout(3), options_with(MoDo{}));

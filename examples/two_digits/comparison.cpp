@@ -20,7 +20,7 @@ std::vector<double> accuracies(std::span<const RunResult> runs, const std::strin
 }
 
 /// What a member of the runs takes on, each value once.
-std::vector<std::string> values_of(std::span<const RunResult> runs, std::string Run::*member) {
+std::vector<std::string> values_of(std::span<const RunResult> runs, std::string Run::* member) {
   std::vector<std::string> values;
   for (const RunResult& run : runs) {
     const std::string& value = run.run.*member;
@@ -31,9 +31,9 @@ std::vector<std::string> values_of(std::span<const RunResult> runs, std::string 
 
 void compare(std::span<const RunResult> runs, Comparison of, std::vector<Comparison>& family) {
   for (of.task = 0; of.task < tasks; ++of.task) {
-    of.difference = paired_difference(
-        accuracies(runs, of.rule, of.aggregator, of.task),
-        accuracies(runs, of.reference_rule, of.reference_aggregator, of.task));
+    of.difference =
+        paired_difference(accuracies(runs, of.rule, of.aggregator, of.task),
+                          accuracies(runs, of.reference_rule, of.reference_aggregator, of.task));
     family.push_back(of);
   }
 }

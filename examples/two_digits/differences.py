@@ -7,10 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from runs import Method, Report
+from runs import Method, Report, points
 
 VERDICTS = {  # of a comparison: what it is called, and how it is drawn
-    "shown": ("shown, all comparisons together", {"color": "#d55e00", "markerfacecolor": "#d55e00"}),
+    "shown": (
+        "shown, all comparisons together",
+        {"color": "#d55e00", "markerfacecolor": "#d55e00"},
+    ),
     "hint": ("a hint: this interval alone", {"color": "#d55e00", "markerfacecolor": "white"}),
     "nothing_told": ("not told apart", {"color": "#5b6472", "markerfacecolor": "#5b6472"}),
 }
@@ -42,7 +45,7 @@ def draw_differences(report: Report) -> Figure:
 
 
 def limit_of(report: Report) -> float:
-    """Half the width of the axis: nine intervals in ten fit, and one extreme does not flatten all."""
+    """Half the width of the axis: nine intervals in ten fit; one extreme must not flatten all."""
     reaches = [
         abs(entry["difference"]) + (entry["half_width"] or 0)
         for entry in report.summary["aggregator_comparisons"]
@@ -50,18 +53,15 @@ def limit_of(report: Report) -> float:
     return max(1.15 * 100 * float(np.percentile(reaches, 90)), 0.5)
 
 
-def draw_row(
-    axis: Axes, row: int, report: Report, method: Method, task: str, limit: float
-) -> None:
+def draw_row(axis: Axes, row: int, report: Report, method: Method, task: str, limit: float) -> None:
     comparison = report.comparison(method, task)
     assert comparison is not None
     mean, half_width = 100 * comparison["difference"], 100 * (comparison["half_width"] or 0)
     style: dict[str, Any] = VERDICTS[comparison["verdict"]][1]
     if abs(mean) > limit:
         edge = limit if mean > 0 else -limit
-        text = f"{mean:+.1f} ± {half_width:.1f}".replace("-", "−")
         axis.annotate(
-            text,
+            f"{points(comparison['difference'])} ± {half_width:.1f}",
             (edge, row),
             (0.62 * edge, row),
             arrowprops={"arrowstyle": "->", "color": style["color"]},
@@ -73,6 +73,8 @@ def draw_row(
         return
     reference = Method(method.rule, report.reference)
     seeds = 100 * (report.accuracies(method, task) - report.accuracies(reference, task))
-    axis.plot(seeds, np.full(len(seeds), row), ".", color="#8a8f98", markersize=4, alpha=0.7)
-    axis.plot([mean - half_width, mean + half_width], [row, row], color=style["color"], linewidth=1.6)
+    axis.plot(seeds, np.full(len(seeds), row + 0.3), ".", color="#8a8f98", markersize=3.5)
+    axis.plot(
+        [mean - half_width, mean + half_width], [row, row], color=style["color"], linewidth=1.6
+    )
     axis.plot(mean, row, "o", markersize=5, **style)

@@ -93,6 +93,12 @@ def curve(axis: Axes, values: Array, colour: str, label: str | None, band: bool 
     axis.plot(at, means.mean(axis=0), color=colour, linewidth=1.3, label=label)
 
 
+def compared(report: Report) -> list[Method]:
+    """The methods that are not the reference, which is in their panels; it alone, if it is alone."""
+    others = [method for method in report.methods if method.aggregator != report.reference]
+    return others or report.methods
+
+
 def draw_losses(report: Report) -> Figure:
     """Training loss of each task, and the reference's in grey."""
 
@@ -106,7 +112,7 @@ def draw_losses(report: Report) -> Figure:
             curve(axis, losses, COLOURS[task % len(COLOURS)], f"{name} digit")
         axis.set_yscale("log")
 
-    return panels(report, report.methods, draw, "cross-entropy of the training batch", share=True)
+    return panels(report, compared(report), draw, "cross-entropy of the training batch", share=True)
 
 
 def draw_weights(report: Report) -> Figure:
@@ -151,7 +157,7 @@ def draw_conflicts(report: Report) -> Figure:
         curve(axis, 100 * report.courses[method].conflicts, COLOURS[0], "the method")
         axis.set_ylim(0, 100)
 
-    return panels(report, report.methods, draw, "steps in conflict, %", share=True)
+    return panels(report, compared(report), draw, "steps in conflict, %", share=True)
 
 
 def draw_cosines(report: Report) -> Figure:

@@ -10,6 +10,9 @@
 namespace two_digits {
 namespace {
 
+/// Half the width of an interval that tells hardly anything, as a share.
+constexpr double wide_interval = 0.02;
+
 std::string points(const Difference& difference) {
   return signed_fixed(100 * difference.mean, 1) + " ± " + fixed(100 * difference.half_width, 1);
 }
@@ -18,8 +21,8 @@ std::string points(const Difference& difference) {
 struct Question {
   std::string topic;
   std::vector<Comparison> family;
-  std::string Comparison::*subject;  ///< what is compared
-  std::string Comparison::*setting;  ///< what is the same for both
+  std::string Comparison::* subject;  ///< what is compared
+  std::string Comparison::* setting;  ///< what is the same for both
   std::string reference;
 
   std::vector<std::string> subjects(bool (*chosen)(const Comparison&)) const;
@@ -57,7 +60,7 @@ std::string Question::listed(Verdict verdict) const {
   return text;
 }
 
-double median_of(const std::vector<Comparison>& family, double Difference::*member) {
+double median_of(const std::vector<Comparison>& family, double Difference::* member) {
   std::vector<double> values;
   for (const Comparison& each : family) values.push_back(each.difference.*member);
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -75,31 +78,47 @@ std::string told_apart(const Question& question) {
     const double by_chance = 0.05 * static_cast<double>(question.family.size());
     text += " A hint, no more: " + hints + ". Of " + std::to_string(question.family.size()) +
             " comparisons, " + significant(by_chance, 2) +
-            " would look at least like this by chance alone.";
+            " would look at least like this by chance, were all methods alike.";
   }
   return text;
 }
 
+/// Those of which no comparison told anything.
 std::string indistinguishable(const Question& question) {
-  std::vector<std::string> apart =
-      question.subjects([](const Comparison& c) { return c.verdict == Verdict::shown; });
+  const std::vector<std::string> apart =
+      question.subjects([](const Comparison& c) { return c.verdict != Verdict::nothing_told; });
   std::vector<std::string> alike = question.subjects([](const Comparison&) { return true; });
-  std::erase_if(alike, [&](const std::string& name) { return std::ranges::count(apart, name) > 0; });
+  std::erase_if(alike,
+                [&](const std::string& name) { return std::ranges::count(apart, name) > 0; });
   if (alike.empty()) return "";
-  return " Indistinguishable from " + question.reference + " here: " + enumerated(alike) + ".";
+  std::vector<std::string> wide = question.subjects(
+      [](const Comparison& c) { return c.difference.half_width > wide_interval; });
+  std::erase_if(wide,
+                [&](const std::string& name) { return std::ranges::count(alike, name) == 0; });
+  std::string text =
+      " Indistinguishable from " + question.reference + " here: " + enumerated(alike) + ".";
+  if (!wide.empty()) {
+    text += " Hardly anything is told of " + enumerated(wide) +
+            ", which vary so much that an interval is wider than ±" +
+            fixed(100 * wide_interval, 0) + " points.";
+  }
+  return text;
 }
 
 /// How large a difference would have had to be.
 std::string what_could_be_seen(const Question& question, std::size_t seeds) {
   const int freedom = static_cast<int>(seeds) - 1;
   const double interval = median_of(question.family, &Difference::half_width);
-  const double needed = interval / student_quantile(0.05, freedom) *
-                        student_quantile(0.05 / static_cast<double>(question.family.size()), freedom);
-  return " What " + std::to_string(seeds) + " seeds can tell: half of the 95 % intervals are wider "
-         "than ±" + fixed(100 * interval, 1) + " points, and with " +
-         std::to_string(question.family.size()) + " comparisons a difference that varies that much "
-         "would have to exceed " + fixed(100 * needed, 1) +
-         " points to be shown; smaller ones may be there, unseen.";
+  const double needed =
+      interval / student_quantile(0.05, freedom) *
+      student_quantile(0.05 / static_cast<double>(question.family.size()), freedom);
+  return " What " + std::to_string(seeds) +
+         " seeds can tell: half of the 95 % intervals are wider "
+         "than ±" +
+         fixed(100 * interval, 1) + " points, and with " + std::to_string(question.family.size()) +
+         " comparisons a difference that varies that much "
+         "would have to exceed " +
+         fixed(100 * needed, 1) + " points to be shown; smaller ones may be there, unseen.";
 }
 
 Finding answer(const Question& question, std::size_t seeds) {
@@ -149,7 +168,8 @@ Finding skipped(std::span<const RunResult> runs) {
     if (!std::ranges::count(names, run.run.aggregator)) names.push_back(run.run.aggregator);
   }
   if (steps == 0) return {"Skipped steps", ""};
-  return {"Skipped steps", std::to_string(steps) + ", for a gradient or a loss that was unfit, by " +
+  return {"Skipped steps", std::to_string(steps) +
+                               ", for a gradient or a loss that was unfit, by " +
                                enumerated(names) + "."};
 }
 

@@ -37,7 +37,7 @@ Options parse_options(int argc, char** argv) {
       ->check(CLI::IsMember(names(rules())));
   app.add_option("--aggregators", aggregators,
                  "how the task gradients are combined: names with options, such as "
-                 "Sum,CAGrad(c=0.4), or all that do for two tasks: all")
+                 "Sum,CAGrad(c=0.4), or all: every one that does for two tasks")
       ->check(CLI::Validator(fault_of_aggregators, "LIST"));
   app.add_option("--seeds", o.seeds, "runs of each method")->check(count);
   app.add_option("--epochs", o.epochs, "passes over the training images")->check(count);

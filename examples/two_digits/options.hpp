@@ -13,9 +13,9 @@ namespace two_digits {
 struct Options {
   static constexpr std::int64_t held_out_pairs = 2000;  ///< images to measure the accuracy on
 
-  std::vector<std::string> rules;        ///< names, see methods.hpp
-  AggregatorList aggregators;            ///< see methods.hpp
-  int seeds = 3;                         ///< runs a method, with seeds 1, 2, ...
+  std::vector<std::string> rules;  ///< names, see methods.hpp
+  AggregatorList aggregators;      ///< see methods.hpp
+  int seeds = 3;                   ///< runs a method, with seeds 1, 2, ...
   int epochs = 20;
   std::int64_t batch = 128;
   std::int64_t train_pairs = 8192;  ///< images composed for training

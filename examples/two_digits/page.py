@@ -1,14 +1,13 @@
-"""Writes a report's page: one HTML file with table, findings and figures."""
+"""Writes a report's page: one HTML file with findings, tables and figures."""
 
 import base64
 import html
-from itertools import combinations
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from figures import FIGURES
-from runs import Report
+from figures import FIGURES, moving_weights
+from runs import Method, Report, points
 
 Entry = dict[str, Any]  # a method's summary
 
@@ -23,10 +22,14 @@ def write_page(report: Report, folder: Path) -> Path:
             figures,
             setting=setting(report),
             findings="\n".join(f"<li>{finding}</li>" for finding in findings(report)),
+            reference=html.escape(report.reference),
             table=table(report),
+            notes="\n".join(f"<p class=soft>{note}</p>" for note in notes(report)),
+            by_hand=by_hand(report),
             held_out=f"{report.summary['options']['held_out_pairs']:,}",
-            seeds=report.summary["options"]["seeds"],
+            seeds=counted(report.summary["options"]["seeds"], "seed"),
             machine=machine(report),
+            still=still(report),
         ),
         encoding="utf-8",
     )
@@ -61,102 +64,113 @@ def machine(report: Report) -> str:
     return f"CPU, {html.escape(where['isa'])}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def findings(report: Report) -> list[str]:
+    """What the trainer found."""
+    return [
+        f"<b>{html.escape(finding['topic'])}.</b> {html.escape(finding['text'])}"
+        for finding in report.summary["findings"]
+    ]
+
+
 def table(report: Report) -> str:
     """The body of the table, a row a method."""
+    seeds = report.summary["options"]["seeds"]
     rows = []
     last_rule = ""
-    for entry in report.summary["methods"]:
+    for entry in report.entries:
+        method = Method(entry["rule"], entry["aggregator"])
+        kept = entry["promise_kept"]
+        momenta = "<sup>m</sup>" if entry["on_momenta"] else ""
         cells = [
             f"<th>{html.escape(entry['rule']) if entry['rule'] != last_rule else ''}</th>",
             f"<td class=name>{html.escape(entry['aggregator'])}</td>",
-            *(f"<td>{percent(spread)}</td>" for spread in entry["accuracy"].values()),
-            f"<td>{percent(entry['conflict_rate'])}</td>",
-            *(f"<td>{cell}</td>" for cell in times(entry)),
+            *(f"<td>{percent(spread, seeds)}</td>" for spread in entry["accuracy"].values()),
+            *(difference(report, method, task) for task in report.tasks),
+            f"<td>{percent(entry['conflict_rate'], seeds)}{momenta}</td>",
+            *(f"<td>{number(spread['mean'])}</td>" for spread in entry["weights"].values()),
+            f"<td>{'' if kept is None else share(kept)}</td>",
+            f"<td>{entry['fused_us']:.0f}</td>",
         ]
-        first = " class=first" if entry["rule"] != last_rule else ""
-        rows.append(f"<tr{first}>{''.join(cells)}</tr>")
+        classes = "first " * (entry["rule"] != last_rule)
+        classes += "reference" * (entry["aggregator"] == report.reference)
+        rows.append(f'<tr class="{classes.strip()}">{"".join(cells)}</tr>')
         last_rule = entry["rule"]
     return "\n".join(rows)
 
 
-def percent(spread: Entry) -> str:
-    return f"{100 * spread['mean']:.1f} <small>± {100 * spread['deviation']:.1f}</small>"
+def percent(spread: Entry, seeds: int) -> str:
+    """The mean, and the deviation if there is more than one seed."""
+    if spread["mean"] is None:
+        return ""
+    mean = f"{100 * spread['mean']:.1f}"
+    return mean if seeds < 2 else f"{mean} <small>± {100 * spread['deviation']:.1f}</small>"
 
 
-def times(entry: Entry) -> tuple[str, str, str]:
-    """Step times of the library, by hand, and their ratio."""
-    fused, unfused = entry["fused_us"], entry["unfused_us"]
-    if unfused is None:
-        return f"{fused:.0f}", "–", "–"
-    return f"{fused:.0f}", f"{unfused:.0f}", f"{unfused / fused:.1f}×"
+def share(kept: float) -> str:
+    """A share in percent, which says 100 of nothing less."""
+    return "100" if kept == 1 else f"{min(100 * kept, 99.99):.2f}"
 
 
-def findings(report: Report) -> list[str]:
-    """What the numbers allow to be said, and what they do not."""
-    result = [conflict_finding(report)]
-    if report.summary["options"]["seeds"] < 2:
-        return [*result, "<b>Accuracy:</b> one seed shows no spread, and tells no method apart."]
-    if len(report.aggregators) > 1:
-        result.append(aggregator_finding(report))
-    if len(report.rules) > 1:
-        result.append(rule_finding(report))
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}".replace("-", "−")
+
+
+def difference(report: Report, method: Method, task: str) -> str:
+    """A cell: the difference from the reference with its interval."""
+    comparison = report.comparison(method, task)
+    if comparison is None:
+        return "<td></td>"
+    text = points(comparison["difference"])
+    if comparison["half_width"] is not None:
+        text += f" <small>± {100 * comparison['half_width']:.1f}</small>"
+    return f'<td class="{comparison["verdict"]}">{text}</td>'
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader of this table has to know beside what all tables need."""
+    result = []
+    if any(entry["on_momenta"] for entry in report.summary["methods"]):
+        result.append(
+            "<sup>m</sup> These look at a momentum of each task’s gradient. Their conflict is "
+            "the momenta’s, and is not to be compared with the others’."
+        )
+    if any(spread["mean"] is None for e in report.entries for spread in e["weights"].values()):
+        result.append("Without weights: combined element by element.")
+    left_out = report.summary["options"]["left_out"]
+    if left_out:
+        reasons = "; ".join(html.escape(entry["reason"]) for entry in left_out)
+        result.append(f"Left out, with two tasks and default options: {reasons}.")
     return result
 
 
-def conflict_finding(report: Report) -> str:
-    rates = [100 * entry["conflict_rate"]["mean"] for entry in report.summary["methods"]]
-    return (
-        f"<b>Conflict:</b> in {min(rates):.0f} to {max(rates):.0f} % of the steps the two "
-        "gradients of the trunk point against each other."
-    )
+def by_hand(report: Report) -> str:
+    """The body of the second table: the step of the library and the same by hand."""
+    rows = []
+    for entry in report.summary["methods"]:
+        fused, unfused = entry["fused_us"], entry["unfused_us"]
+        if unfused is not None:
+            rows.append(
+                f"<tr><th>{html.escape(entry['rule'])}</th>"
+                f"<td class=name>{html.escape(entry['aggregator'])}</td>"
+                f"<td>{fused:.0f}</td><td>{unfused:.0f}</td><td>{unfused / fused:.1f}×</td></tr>"
+            )
+    return "\n".join(rows)
 
 
-def aggregator_finding(report: Report) -> str:
-    gaps = separated(report, same="rule", differing="aggregator")
-    names = enumerate_words([html.escape(name) for name in report.aggregators])
-    if not gaps:
-        return (
-            f"<b>Aggregators:</b> {names} cannot be told apart by accuracy. With every rule "
-            "and for both digits their spreads over the seeds overlap."
-        )
-    return (
-        f"<b>Aggregators:</b> the spreads of {names} overlap, and cannot be told apart, but for: "
-        f"{'; '.join(gaps)}."
-    )
-
-
-def rule_finding(report: Report) -> str:
-    gaps = separated(report, same="aggregator", differing="rule")
-    if not gaps:
-        return "<b>Rules:</b> they cannot be told apart by accuracy either: all spreads overlap."
-    return (
-        f"<b>Rules:</b> the spreads do not overlap for: {'; '.join(gaps)}. No other two "
-        "can be told apart."
-    )
-
-
-def separated(report: Report, same: str, differing: str) -> list[str]:
-    """Pairs of methods alike in one respect whose accuracies mean ± deviation do not overlap."""
-    gaps: dict[str, dict[str, list[str]]] = {}
-    for a, b in combinations(report.summary["methods"], 2):
-        if a[same] != b[same]:
-            continue
-        for task in report.tasks:
-            one, other = a["accuracy"][task], b["accuracy"][task]
-            gap = one["mean"] - other["mean"]
-            if abs(gap) <= one["deviation"] + other["deviation"]:
-                continue
-            better, worse = (a, b) if gap > 0 else (b, a)
-            pair = f"{html.escape(better[differing])} above {html.escape(worse[differing])}"
-            gaps.setdefault(pair, {}).setdefault(task, []).append(html.escape(a[same]))
-    return [f"{pair} ({places(where)})" for pair, where in gaps.items()]
-
-
-def places(where: dict[str, list[str]]) -> str:
-    """For which task, and with what."""
-    return ", ".join(f"{task} digit with {enumerate_words(w)}" for task, w in where.items())
-
-
-def enumerate_words(words: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+def still(report: Report) -> str:
+    """Which methods have no panel of weights, and what their weights are."""
+    moving = moving_weights(report)
+    weights: dict[str, str] = {}
+    for entry in report.entries:
+        if Method(entry["rule"], entry["aggregator"]) not in moving:
+            values = [number(spread["mean"]) for spread in entry["weights"].values()]
+            weights[entry["aggregator"]] = " and ".join(filter(None, values)) or "no weights"
+    if not weights:
+        return ""
+    return f"No panel: {', '.join(f'{html.escape(n)} ({w})' for n, w in weights.items())}."

@@ -40,7 +40,8 @@ Spread spread_over(std::span<const RunResult> runs, Value value) {
 }
 
 MethodResult summarise_method(std::span<const RunResult> runs) {
-  MethodResult method{.rule = runs[0].run.rule, .aggregator = runs[0].run.aggregator};
+  MethodResult method{
+      .rule = runs[0].run.rule, .aggregator = runs[0].run.aggregator, .seeds = runs.size()};
   for (std::size_t task = 0; task < tasks; ++task) {
     method.accuracy[task] =
         spread_over(runs, [task](const RunResult& run) { return run.accuracy[task]; });

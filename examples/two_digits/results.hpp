@@ -20,6 +20,7 @@ namespace two_digits {
 struct MethodResult {
   std::string rule;
   std::string aggregator;
+  std::size_t seeds = 0;
   std::array<Spread, tasks> accuracy{};
   Spread conflict_rate{};
   bool on_momenta = false;

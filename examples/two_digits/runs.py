@@ -127,6 +127,12 @@ def course_of(runs: list[list[Step]]) -> Course:
     )
 
 
+def points(share: float, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign and a real minus."""
+    text = f"{round(100 * share, digits) + 0.0:+.{digits}f}"  # + 0.0: no negative zero
+    return text.replace("-", "−") if float(text) else text[1:]
+
+
 def windows(values: Array, count: int) -> Array:
     """The means of `count` runs of neighbours along axis 1."""
     count = min(count, values.shape[1])

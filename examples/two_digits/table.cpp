@@ -9,8 +9,10 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-std::string percent(const Spread& share) {
-  return fixed(100 * share.mean, 1) + " ± " + fixed(100 * share.deviation, 1);
+/// One seed has no spread.
+std::string percent(const Spread& share, std::size_t seeds) {
+  const std::string mean = fixed(100 * share.mean, 1);
+  return seeds < 2 ? mean : mean + " ± " + fixed(100 * share.deviation, 1);
 }
 
 /// The mean weight of each task.
@@ -25,8 +27,8 @@ std::string weights(const std::array<Spread, tasks>& weights) {
 
 Row row_of(const MethodResult& method) {
   Row row{method.rule, method.aggregator};
-  for (const Spread& accuracy : method.accuracy) row.push_back(percent(accuracy));
-  row.push_back(percent(method.conflict_rate) + (method.on_momenta ? " m" : ""));
+  for (const Spread& accuracy : method.accuracy) row.push_back(percent(accuracy, method.seeds));
+  row.push_back(percent(method.conflict_rate, method.seeds) + (method.on_momenta ? " m" : ""));
   row.push_back(weights(method.weights));
   row.push_back(method.promise_kept ? fixed(100 * *method.promise_kept, 1) : "-");
   row.push_back(fixed(method.fused_us, 0));

@@ -20,7 +20,9 @@ std::string significant(double value, int digits) {
 }
 
 std::string signed_fixed(double value, int digits) {
-  return (std::signbit(value) ? "−" : "+") + fixed(std::abs(value), digits);
+  const std::string size = fixed(std::abs(value), digits);
+  const bool zero = size.find_first_not_of("0.") == std::string::npos;
+  return (zero ? "" : value < 0 ? "−" : "+") + size;
 }
 
 std::string enumerated(const std::vector<std::string>& words) {

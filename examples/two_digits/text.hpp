@@ -13,7 +13,7 @@ std::string fixed(double value, int digits);
 /// A number with that many significant digits.
 std::string significant(double value, int digits);
 
-/// The same with its sign, and a real minus.
+/// As fixed, with a sign before all but 0, and a real minus.
 std::string signed_fixed(double value, int digits);
 
 /// "a, b and c".

@@ -1,6 +1,8 @@
 #include "trainer.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -48,14 +50,20 @@ std::array<double, tasks> accuracy(Model<float>& model, const float* params, con
   return right;
 }
 
-std::array<float, tasks> times(std::array<float, tasks> a, const std::array<float, tasks>& b) {
-  std::ranges::transform(a, b, a.begin(), std::multiplies<>());
-  return a;
+/// The losses whose gradients are handed over, as an optimizer takes them: finite and > 0. In place
+/// of a NaN any number will do: its gradient is not finite, for which the step is skipped.
+std::array<float, tasks> losses_for_step(std::array<float, tasks> losses,
+                                         const std::array<float, tasks>& scales) {
+  using Limits = std::numeric_limits<float>;
+  for (std::size_t task = 0; task < tasks; ++task) {
+    const float loss = losses[task] * scales[task];
+    losses[task] = std::isnan(loss) ? 1.0f : std::clamp(loss, Limits::min(), Limits::max());
+  }
+  return losses;
 }
 
 bool uses_momenta(const gs::Aggregator& aggregator) {
-  return std::visit(
-      []<class A>(const A&) { return gs::aggregators::WithMomentum<A>; }, aggregator);
+  return std::visit([]<class A>(const A&) { return gs::aggregators::WithMomentum<A>; }, aggregator);
 }
 
 /// The means over the steps that were taken.
@@ -92,8 +100,8 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
     for_each_batch(data.train, order, options.batch, [&](const Pairs& batch) {
       model.forward(params.data(), batch.images);
       const auto losses = model.backward(params.data(), batch.labels, options.scales, gradients);
-      const auto scaled = times(losses, options.scales);  // those whose gradients these are
-      probe.step(optimizer, params.span(), gradients.for_step(scaled), report.steps + 1);
+      const auto handed_over = losses_for_step(losses, options.scales);
+      probe.step(optimizer, params.span(), gradients.for_step(handed_over), report.steps + 1);
 
       report = optimizer.report();
       log.write(options.run, ++result.steps, losses, report);

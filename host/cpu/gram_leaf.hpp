@@ -143,8 +143,7 @@ void advance_momenta(const kernels::GramArguments& a, const kernels::MomentumFac
     const float* from = a.momenta.before(k, a.tasks) + chunk.begin;
     float* to = a.momenta.after(k, a.tasks) + chunk.begin;
     if (active) {
-      advance_row(factors.keep[k], from, factors.take[k], a.rows[k] + chunk.begin, to,
-                  chunk.count);
+      advance_row(factors.keep[k], from, factors.take[k], a.rows[k] + chunk.begin, to, chunk.count);
     } else {
       __builtin_memcpy(to, from, static_cast<std::size_t>(chunk.count) * sizeof(float));
     }
@@ -202,7 +201,8 @@ void gram_leaf(const kernels::GramArguments& a, const kernels::MomentumFactors* 
   for (int k = 0; k < a.tasks; ++k) {
     rows[k] = momentum != nullptr ? a.momenta.after(k, a.tasks) : a.rows[k];
   }
-  const Operands shared{rows, a.tasks, 0, momentum}, heads{&a.heads, 1, a.work.shared_size, nullptr};
+  const Operands shared{rows, a.tasks, 0, momentum},
+      heads{&a.heads, 1, a.work.shared_size, nullptr};
   const int pairs = kernels::pairs_of(a.tasks);
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs;
   for (std::int64_t span = first; span < last; ++span) {

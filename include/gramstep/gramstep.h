@@ -170,12 +170,13 @@ GRAMSTEP_C_API void gramstep_optimizer_destroy(gramstep_optimizer* optimizer);
 
 /* The gradients of one step, only read. */
 typedef struct gramstep_gradients {
-  size_t struct_size;        /* sizeof(gramstep_gradients) */
-  const float* const* rows;  /* `tasks` pointers to row_size floats each; the array is host memory */
+  size_t struct_size;       /* sizeof(gramstep_gradients) */
+  const float* const* rows; /* `tasks` pointers to row_size floats each; the array is host memory */
   int64_t row_size;
-  const float* heads;   /* [heads_size], null where there are none */
+  const float* heads; /* [heads_size], null where there are none */
   int64_t heads_size;
-  const float* losses;  /* [losses_size], null where the aggregator needs none; host or device memory */
+  const float*
+      losses; /* [losses_size], null where the aggregator needs none; host or device memory */
   int64_t losses_size;
   int32_t tasks;
   int32_t reserved;
@@ -214,19 +215,19 @@ typedef struct gramstep_report {
 /* What it saw and decided by task, pair and projection: arrays of the caller's, any of which may be
  * null. */
 typedef struct gramstep_report_arrays {
-  size_t struct_size;        /* sizeof(gramstep_report_arrays) */
-  double* weights;           /* [P, K] */
-  double* gram;              /* [P, K, K] */
-  double* cosines;           /* [P, K, K] */
-  double* gradient_norms;    /* [P, K] */
-  double* projection_norms;  /* [P] of the combined gradient */
-  double* dots;              /* [P, K] g_i . d */
-  double* dot_cosines;       /* [P, K] */
-  double* residuals;         /* [P] how far the weights miss the aggregator's promise, relative */
-  int32_t* iterations;       /* [P] of the aggregator's solve */
-  int32_t* promises_kept;    /* [P] 0 or 1 */
-  double* mean_weights;      /* [P, K] */
-  double* mean_cosines;      /* [P, K, K] */
+  size_t struct_size;         /* sizeof(gramstep_report_arrays) */
+  double* weights;            /* [P, K] */
+  double* gram;               /* [P, K, K] */
+  double* cosines;            /* [P, K, K] */
+  double* gradient_norms;     /* [P, K] */
+  double* projection_norms;   /* [P] of the combined gradient */
+  double* dots;               /* [P, K] g_i . d */
+  double* dot_cosines;        /* [P, K] */
+  double* residuals;          /* [P] how far the weights miss the aggregator's promise, relative */
+  int32_t* iterations;        /* [P] of the aggregator's solve */
+  int32_t* promises_kept;     /* [P] 0 or 1 */
+  double* mean_weights;       /* [P, K] */
+  double* mean_cosines;       /* [P, K, K] */
   double* mean_promises_kept; /* [P] */
 } gramstep_report_arrays;
 
@@ -282,7 +283,7 @@ typedef struct gramstep_aggregation_options {
   size_t struct_size;
   const char* aggregator; /* as gramstep_options.aggregator */
   int64_t size;           /* N, elements of a row */
-  int64_t batch;          /* B, Gram matrices that one call of gramstep_aggregation_weights solves */
+  int64_t batch; /* B, Gram matrices that one call of gramstep_aggregation_weights solves */
   double smoothing;
   int32_t tasks;   /* K */
   int32_t device;  /* gramstep_device */
@@ -297,9 +298,8 @@ gramstep_aggregation_options_init(gramstep_aggregation_options* options);
 typedef struct gramstep_aggregation gramstep_aggregation;
 
 /* Makes an aggregation. */
-GRAMSTEP_C_API gramstep_status
-gramstep_aggregation_create(gramstep_aggregation** aggregation,
-                            const gramstep_aggregation_options* options);
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_create(
+    gramstep_aggregation** aggregation, const gramstep_aggregation_options* options);
 /* Frees one; null is allowed. */
 GRAMSTEP_C_API void gramstep_aggregation_destroy(gramstep_aggregation* aggregation);
 
@@ -314,9 +314,9 @@ GRAMSTEP_C_API gramstep_status gramstep_aggregation_weights(gramstep_aggregation
                                                             int64_t losses_size, void* stream);
 /* combined [N] = the sum of weights [K] times rows. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregation_combine(gramstep_aggregation* aggregation,
-                                                            const float* const* rows,
-                                                            int32_t tasks, const double* weights,
-                                                            float* combined, void* stream);
+                                                            const float* const* rows, int32_t tasks,
+                                                            const double* weights, float* combined,
+                                                            void* stream);
 /* Of the last weights: iterations [B] and residuals [B]; either may be null. Waits for `stream`. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregation_solutions(
     const gramstep_aggregation* aggregation, int32_t* iterations, double* residuals, void* stream);

@@ -25,13 +25,13 @@ struct GRAMSTEP_EXPORT RunningMeans {
 ///
 /// P is the number of projections (OptimizerOptions::projection), 1 for the whole model.
 struct GRAMSTEP_EXPORT Report {
-  int tasks = 0;                       ///< K
-  int projections = 1;                 ///< P
-  std::vector<double> weights;         ///< [P, K] what the aggregator chose, before clipping; NaN for
-                                       ///< one that combines element by element
-  std::vector<double> gram;            ///< [P, K, K] row-major, G = J J^T
-  std::vector<double> cosines;         ///< [P, K, K] row-major, G_ij / (n_i n_j); 0 beside a zero row
-  std::vector<double> gradient_norms;  ///< [P, K] n_i = sqrt(G_ii)
+  int tasks = 0;                ///< K
+  int projections = 1;          ///< P
+  std::vector<double> weights;  ///< [P, K] what the aggregator chose, before clipping; NaN for
+                                ///< one that combines element by element
+  std::vector<double> gram;     ///< [P, K, K] row-major, G = J J^T
+  std::vector<double> cosines;  ///< [P, K, K] row-major, G_ij / (n_i n_j); 0 beside a zero row
+  std::vector<double> gradient_norms;    ///< [P, K] n_i = sqrt(G_ii)
   std::vector<double> projection_norms;  ///< [P] ||d||, d = J^T w, before clipping
   std::vector<double> dots;              ///< [P, K] g_i . d; negative: the step is against task i
   std::vector<double> dot_cosines;       ///< [P, K] g_i . d / (n_i ||d||), 0 where one of them is 0

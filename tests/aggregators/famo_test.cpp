@@ -44,8 +44,7 @@ TEST(Famo, WeightDecayPullsXiBack) {
 TEST(Famo, WeightsAreTheDerivativeOfTheLoss) {
   Random random(1);
   const Vector minima{0.01, -3, 0, 0.02, -1, 0, 0, 0};
-  Course<FAMO> course{
-      FAMO{.lr = 0.1, .min_losses = TaskValues{std::span<const double>(minima)}}};
+  Course<FAMO> course{FAMO{.lr = 0.1, .min_losses = TaskValues{std::span<const double>(minima)}}};
   Wander losses(8, 1, 2);
   for (int step = 0; step < 20; ++step) course.step(losses.next());
   const Vector now = losses.next();

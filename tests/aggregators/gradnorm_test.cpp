@@ -29,8 +29,7 @@ TEST(GradNorm, HandValues) {
 }
 
 TEST(GradNorm, GivenInitialLossesStandForTheFirst) {
-  Course<GradNorm> course{
-      GradNorm{.lr = 0.1, .rule = ScalarRule::sgd, .initial_losses = {1, 8}}};
+  Course<GradNorm> course{GradNorm{.lr = 0.1, .rule = ScalarRule::sgd, .initial_losses = {1, 8}}};
   course.step({1, 1}, {1, 1});  // r = 16/9 and 2/9: task 0 is slow
   EXPECT_GT(course.state[0], 1.0);
   EXPECT_LT(course.state[1], 1.0);

@@ -71,8 +71,8 @@ template <class A>
 std::vector<Pair<A>> learned_pairs(bool imtl) {
   std::vector<Pair<A>> pairs;
   for (const A& a : {A{}, A{.lr = 0.05, .initial = -0.5}, A{.lr = 1e-3, .rule = ScalarRule::sgd}}) {
-    pairs.push_back(pair<reference::LearnedScale>(
-        a, imtl, a.initial, reference::Descent(adam(a.rule), a.lr, 0)));
+    pairs.push_back(pair<reference::LearnedScale>(a, imtl, a.initial,
+                                                  reference::Descent(adam(a.rule), a.lr, 0)));
   }
   return pairs;
 }
@@ -92,8 +92,8 @@ std::vector<Pair<GradNorm>> pairs_of(GradNorm, int) {
   std::vector<Pair<GradNorm>> pairs;
   for (const GradNorm& a : {GradNorm{}, GradNorm{.alpha = 0.5, .lr = 0.1},
                             GradNorm{.lr = 0.01, .rule = ScalarRule::sgd}}) {
-    pairs.push_back(pair<reference::GradientNorms>(
-        a, a.alpha, reference::Descent(adam(a.rule), a.lr, 0)));
+    pairs.push_back(
+        pair<reference::GradientNorms>(a, a.alpha, reference::Descent(adam(a.rule), a.lr, 0)));
   }
   return pairs;
 }
@@ -120,8 +120,8 @@ double off_by(const Vector& w, const Vector& expected) {
 
 template <class A>
 class LossWeightings : public ::testing::Test {};
-using Methods = ::testing::Types<UncertaintyWeighting, IMTLL, DWA, GLS, ScaleInvariant, FAMO, STCH,
-                                 GradNorm>;
+using Methods =
+    ::testing::Types<UncertaintyWeighting, IMTLL, DWA, GLS, ScaleInvariant, FAMO, STCH, GradNorm>;
 TYPED_TEST_SUITE(LossWeightings, Methods);
 
 /// 100 steps, K = 64 terms a sum, numbers of order 1 inside logarithms and exponentials up to 20:
@@ -139,8 +139,7 @@ TYPED_TEST(LossWeightings, HundredStepsAgreeWithTheReference) {
       for (int step = 0; step < 100; ++step) {
         const Vector now = losses.next();
         const Vector norms = norms_for<TypeParam>(tasks, random);
-        const double off =
-            off_by<TypeParam>(course.step(now, norms), expected->step(now, norms));
+        const double off = off_by<TypeParam>(course.step(now, norms), expected->step(now, norms));
         ASSERT_LE(off, hundred_steps_in_double)
             << "K = " << tasks << ", variant " << variant << ", step " << course.steps;
         worst = std::max(worst, off);
@@ -175,8 +174,8 @@ TYPED_TEST(LossWeightings, LossesOverSixtyOrdersGiveFiniteWeights) {
       Course<TypeParam> course{aggregator};
       Random random(5);
       for (int step = 0; step < 50; ++step) {
-        const Vector w = course.step(spread_numbers(tasks, 30, random),
-                                     spread_numbers(tasks, 15, random));
+        const Vector w =
+            course.step(spread_numbers(tasks, 30, random), spread_numbers(tasks, 15, random));
         for (const double value : w) ASSERT_TRUE(std::isfinite(value) && value >= 0) << value;
         for (const double value : course.state) ASSERT_TRUE(std::isfinite(value)) << value;
         ASSERT_LE(course.solution.residual, aggregators::tolerance<TypeParam>());

@@ -159,8 +159,7 @@ TEST(Stch, OptionsOutOfRange) {
   expect_error<InvalidArgument>([] { STCH{.preference = {1, 1e100}}.validate(2); },
                                 {"STCH.preference", "1e+100"});
   expect_error<InvalidArgument>([] { STCH{.ideal = {1}}.validate(2); }, {"STCH.ideal"});
-  expect_error<InvalidArgument>([] { STCH{.ideal = {1, NAN}}.validate(2); },
-                                {"STCH.ideal", "nan"});
+  expect_error<InvalidArgument>([] { STCH{.ideal = {1, NAN}}.validate(2); }, {"STCH.ideal", "nan"});
   EXPECT_NO_THROW((STCH{.mu = 1e-300, .preference = {1, 2}, .ideal = {-1, 0}}.validate(2)));
 }
 

@@ -13,18 +13,18 @@ namespace gramstep::test {
 
 /// What is peculiar about a problem's gradients.
 enum class Kind {
-  normal,    ///< independent, a little correlated by chance
-  strong,    ///< strongly conflicting: the sum of the unit rows is nearly 0
-  weak,      ///< weakly conflicting: mostly one common direction
-  deficient, ///< rank K / 2, at least 1
-  duplicate, ///< the second half of the rows repeats the first
-  opposite,  ///< the last row is the first one reversed
-  zero,      ///< row K / 2 is zero
-  spread,    ///< norms over 1e-15 to 1e15
+  normal,     ///< independent, a little correlated by chance
+  strong,     ///< strongly conflicting: the sum of the unit rows is nearly 0
+  weak,       ///< weakly conflicting: mostly one common direction
+  deficient,  ///< rank K / 2, at least 1
+  duplicate,  ///< the second half of the rows repeats the first
+  opposite,   ///< the last row is the first one reversed
+  zero,       ///< row K / 2 is zero
+  spread,     ///< norms over 1e-15 to 1e15
 };
 
-inline constexpr Kind all_kinds[] = {Kind::normal,    Kind::strong,    Kind::weak, Kind::deficient,
-                                     Kind::duplicate, Kind::opposite,  Kind::zero, Kind::spread};
+inline constexpr Kind all_kinds[] = {Kind::normal,    Kind::strong,   Kind::weak, Kind::deficient,
+                                     Kind::duplicate, Kind::opposite, Kind::zero, Kind::spread};
 /// Those whose Gram matrix has full rank.
 inline constexpr Kind regular_kinds[] = {Kind::normal, Kind::strong, Kind::weak, Kind::spread};
 inline constexpr int some_tasks[] = {1, 2, 3, 8, 17, 64};

@@ -18,7 +18,7 @@ constexpr double ridge = 1e-8;
 /// By how much it moves weights of a problem of full rank: ridge / smallest eigenvalue of C, which
 /// is above 1e-3 for the kinds that this is used with.
 constexpr double ridge_in_weights = 1e-5;
-/// Rounding of a K = 64 solve with a conditon of at most 1e4 / K: 2^-52 * 64 * 1e4 is 1.4e-10.
+/// Rounding of a K = 64 solve with a condition of at most 1e4 / K: 2^-52 * 64 * 1e4 is 1.4e-10.
 constexpr double rounding = 1e-9;
 
 const Problem one_matrix = problem_of({{-4, 1, 1}, {6, 1, 1}});

@@ -62,8 +62,9 @@ TEST(GramSumBody, SumsThePartials) {
              1);
       for (std::size_t e = 0; e < entries; ++e) {
         // Sums of the same doubles in another order.
-        EXPECT_NEAR(got[e], expected[e], 1e-12 * expected[e / static_cast<std::size_t>(tasks) *
-                                                          static_cast<std::size_t>(tasks + 1)]);
+        EXPECT_NEAR(got[e], expected[e],
+                    1e-12 * expected[e / static_cast<std::size_t>(tasks) *
+                                     static_cast<std::size_t>(tasks + 1)]);
       }
     }
   }

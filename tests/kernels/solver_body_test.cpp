@@ -24,8 +24,8 @@ struct Memory {
   }
 
   GramProblem problem(int tasks, std::int64_t step) {
-    return {tasks,        gram.data(),       losses.data(), step, 0,
-            state.data(), next_state.data(), scratch.data()};
+    return {tasks, gram.data(),  losses.data(),     step,
+            0,     state.data(), next_state.data(), scratch.data()};
   }
 
   /// What the next step finds.
@@ -61,8 +61,8 @@ void expect_bits_of_one_thread(const A& aggregator, const std::vector<double>& g
   launch.threads = SolverBody<A>::threads;
   Memory one(aggregator, gram, tasks, 1), block(aggregator, gram, tasks, launch.threads);
   for (std::int64_t step = 1; step <= 3; ++step) {
-    one.solutions[0] = aggregator.weights(kernels::SingleThread{}, one.problem(tasks, step),
-                                          one.weights.data());
+    one.solutions[0] =
+        aggregator.weights(kernels::SingleThread{}, one.problem(tasks, step), one.weights.data());
     simt::run(launch, SolverBody<A>{aggregator, block.problem(tasks, step), block.weights.data(),
                                     block.solutions.data()});
     EXPECT_TRUE(same_bits(block.weights, one.weights)) << tasks << " tasks, step " << step;

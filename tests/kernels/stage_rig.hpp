@@ -64,9 +64,8 @@ class StageRig {
     kernels::MomentumFactors factors;
     kernels::momentum_factors(kernels::SingleThread{}, aggregator(), step, losses, setup.tasks,
                               factors);
-    host::choose_leaves().leaves->gram(gram_arguments(),
-                                       setup.traits.momentum ? &factors : nullptr, 0, spans(),
-                                       lanes.data());
+    host::choose_leaves().leaves->gram(gram_arguments(), setup.traits.momentum ? &factors : nullptr,
+                                       0, spans(), lanes.data());
   }
 
   /// As launch_plan does.

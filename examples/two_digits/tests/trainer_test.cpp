@@ -2,9 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -18,6 +21,8 @@ namespace gs = gramstep;
 namespace two_digits {
 namespace {
 
+constexpr std::array<float, tasks> scales{1.0f, 1.5f};
+
 struct Outcome {
   RunResult result;
   std::string log;
@@ -25,7 +30,8 @@ struct Outcome {
 };
 
 /// Trains on 512 pairs for two epochs of 16 steps.
-Outcome train_briefly(const std::string& rule, std::uint64_t seed) {
+Outcome train_briefly(const std::string& rule, std::uint64_t seed,
+                      const std::string& aggregator = "PCGrad", std::optional<double> lr = {}) {
   static const std::vector<Digit> digits = read_digits(TWO_DIGITS_DATA);
   const Split split = split_digits(static_cast<int>(digits.size()));
   const Data data{compose(digits, split.train, 512, seed), compose(digits, split.test, 100, 0)};
@@ -35,12 +41,12 @@ Outcome train_briefly(const std::string& rule, std::uint64_t seed) {
   {
     StepLog log(path);
     outcome.result = train(*backend,
-                           {.run = {rule, "pcgrad", seed},
-                            .rule = rule_named(rule),
-                            .aggregator = gs::PCGrad{},
+                           {.run = {rule, aggregator, seed},
+                            .rule = with_lr(rule_named(rule), lr.value_or(lr_of(rule_named(rule)))),
+                            .aggregator = aggregator_named(aggregator),
                             .epochs = 2,
                             .batch = 32,
-                            .scales = {1.0f, 1.0f}},
+                            .scales = scales},
                            data, log, [&] { ++outcome.steps_told; });
   }
   std::stringstream text;
@@ -72,17 +78,63 @@ TEST(Train, RepeatsItselfToTheLastBit) {
   EXPECT_NE(once.log, other.log);
 }
 
-TEST(Results, SpreadIsTheSampleDeviation) {
-  const std::array<double, 3> values{1, 2, 3};
-  EXPECT_DOUBLE_EQ(spread_of(values).mean, 2.0);
-  EXPECT_DOUBLE_EQ(spread_of(values).deviation, 1.0);
-  EXPECT_DOUBLE_EQ(spread_of(std::span(values).first(1)).deviation, 0.0);
+TEST(Train, LogsWhatEachStepDecided) {
+  const Outcome outcome = train_briefly("adam", 1, "MGDA");
+  std::istringstream lines(outcome.log);
+  nlohmann::json step;
+  double conflicts = 0, first_weights = 0;
+  for (std::string line; std::getline(lines, line);) {
+    step = nlohmann::json::parse(line);
+    for (std::size_t task = 0; task < tasks; ++task) {
+      const double norms = step["norms"][task].get<double>();
+      const double dot = step["dots"][task].get<double>();
+      const double d_norm = dot / (step["dot_cosines"][task].get<double>() * norms);
+      EXPECT_GE(dot, (1 - 1e-6) * d_norm * d_norm);  // what MGDA promises
+    }
+    EXPECT_TRUE(step["promise_kept"].get<bool>());
+    EXPECT_LE(step["residual"].get<double>(), gs::MGDA::tolerance);
+    EXPECT_GE(step["iterations"].get<int>(), 0);
+    conflicts += step["conflict"].get<bool>();
+    first_weights += step["weights"][0].get<double>();
+  }
+  EXPECT_NEAR(step["means"]["conflict_rate"].get<double>(), conflicts / 32, 1e-12);
+  EXPECT_NEAR(step["means"]["weights"][0].get<double>(), first_weights / 32, 1e-12);
+  EXPECT_EQ(step["means"]["promise_kept"].get<double>(), 1.0);
+  EXPECT_NEAR(outcome.result.weights[0], first_weights / 32, 1e-12);
+  EXPECT_EQ(outcome.result.promise_kept, 1.0);
+}
+
+TEST(Train, HandsOverTheLossesAsScaled) {
+  const Outcome outcome = train_briefly("adam", 1, "ScaleInvariant");  // w = 1 / loss
+  const auto step = nlohmann::json::parse(outcome.log.substr(0, outcome.log.find('\n')));
+  EXPECT_NEAR(step["weights"][1].get<double>() * scales[1] * step["losses"][1].get<double>(), 1.0,
+              1e-6);
+  EXPECT_TRUE(step["promise_kept"].is_null());
+  EXPECT_FALSE(outcome.result.promise_kept);
+}
+
+TEST(Train, LeavesOutWhatAnElementwiseMethodLacks) {
+  const Outcome outcome = train_briefly("adam", 1, "GradDrop");
+  const auto step = nlohmann::json::parse(outcome.log.substr(0, outcome.log.find('\n')));
+  EXPECT_TRUE(step["weights"][0].is_null());
+  EXPECT_EQ(outcome.result.skipped, 0);
+}
+
+TEST(Train, SaysWhatItSawOnMomenta) {
+  EXPECT_TRUE(train_briefly("adam", 1, "MoCo").result.on_momenta);
+  EXPECT_FALSE(train_briefly("adam", 1, "Sum").result.on_momenta);
+}
+
+TEST(Train, OutlivesLossesThatAreNotFinite) {
+  const Outcome outcome = train_briefly("sgd", 1, "ScaleInvariant", 1e20);
+  EXPECT_GT(outcome.result.skipped, 0);
+  EXPECT_EQ(outcome.result.steps, 32);
 }
 
 TEST(Results, AreGroupedByMethod) {
   std::vector<RunResult> runs;
   for (const auto& [aggregator, accuracy] :
-       {std::pair{"sum", 0.25}, std::pair{"sum", 0.75}, std::pair{"pcgrad", 1.0}}) {
+       {std::pair{"Sum", 0.25}, std::pair{"Sum", 0.75}, std::pair{"PCGrad", 1.0}}) {
     RunResult run{.run = {"sgd", aggregator, 1}, .accuracy = {accuracy, accuracy}};
     run.times.unfused_us = 30;
     run.times.fused_us = 10;
@@ -90,7 +142,7 @@ TEST(Results, AreGroupedByMethod) {
   }
   const std::vector<MethodResult> methods = summarise(runs);
   ASSERT_EQ(methods.size(), 2u);
-  EXPECT_EQ(methods[1].aggregator, "pcgrad");
+  EXPECT_EQ(methods[1].aggregator, "PCGrad");
   EXPECT_DOUBLE_EQ(methods[0].accuracy[0].mean, 0.5);
 
   std::ostringstream table;

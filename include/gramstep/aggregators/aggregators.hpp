@@ -40,39 +40,13 @@ namespace gramstep::inline v1 {
 /// Any aggregator.
 using Aggregator = std::variant<
     // The gradients alone.
-    Sum,
-    Mean,
-    Constant,
-    Random,
-    PCGrad,
-    GradVac,
-    MGDA,
-    CAGrad,
-    IMTLG,
-    NashMTL,
-    FairGrad,
-    AlignedMTL,
-    DualProj,
-    UPGrad,
-    ConFIG,
-    SDMGrad,
-    MoDo,
-    Krum,
+    Sum, Mean, Constant, Random, PCGrad, GradVac, MGDA, CAGrad, IMTLG, NashMTL, FairGrad,
+    AlignedMTL, DualProj, UPGrad, ConFIG, SDMGrad, MoDo, Krum,
     // The losses.
-    UncertaintyWeighting,
-    DWA,
-    GLS,
-    ScaleInvariant,
-    FAMO,
-    STCH,
-    IMTLL,
-    GradNorm,
+    UncertaintyWeighting, DWA, GLS, ScaleInvariant, FAMO, STCH, IMTLL, GradNorm,
     // Momenta of the gradients.
-    MoCo,
-    DBMTL,
-    MomentumConFIG,
+    MoCo, DBMTL, MomentumConFIG,
     // Element by element.
-    GradDrop,
-    TrimmedMean>;
+    GradDrop, TrimmedMean>;
 
 }  // namespace gramstep::inline v1

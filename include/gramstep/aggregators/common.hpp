@@ -19,20 +19,21 @@ struct GramProblem {
   int tasks;  ///< K, 1 to max_tasks
   const double*
       gram;  ///< G = J J^T [K, K], row-major, symmetric, unscaled; with one task it may be NaN
-  const double* losses;     ///< [K], NaN where the step was given none
-  std::int64_t step;        ///< which step this is, 1 for the first; skipped steps do not count
-  std::int64_t group;       ///< which of the projection's Gram matrices this is, 0 for the first
-  const double* state;      ///< the aggregator's plan_states as the last step left them; not to be
-                            ///< read in step 1
-  double* next_state;       ///< the same after this step, all of which is to be written; it is
-                            ///< dropped where the step is skipped
-  double* scratch;          ///< [scratch(K)] of the aggregator's own, uninitialised
+  const double* losses;  ///< [K], NaN where the step was given none
+  std::int64_t step;     ///< which step this is, 1 for the first; skipped steps do not count
+  std::int64_t group;    ///< which of the projection's Gram matrices this is, 0 for the first
+  const double* state;   ///< the aggregator's plan_states as the last step left them; not to be
+                         ///< read in step 1
+  double* next_state;    ///< the same after this step, all of which is to be written; it is
+                         ///< dropped where the step is skipped
+  double* scratch;       ///< [scratch(K)] of the aggregator's own, uninitialised
 };
 
 /// What an aggregator tells of its answer; every thread of the block returns the same.
 struct Solution {
-  std::int32_t iterations = 0;  ///< pivots, Newton steps or sweeps that the solve took, 0 without any
-  double residual = 0;          ///< how far the weights miss what the method promises, relative
+  std::int32_t iterations =
+      0;                ///< pivots, Newton steps or sweeps that the solve took, 0 without any
+  double residual = 0;  ///< how far the weights miss what the method promises, relative
 };
 
 /// How many doubles a piece of plan state has for K tasks: 1, K or K * K.

@@ -55,8 +55,7 @@ struct DualProj {
     }
     solvers::DualCone cone{.tasks = tasks, .ridge = epsilon, .memory = problem.scratch};
     cone.prepare(x, problem.gram);
-    solvers::for_each(x, tasks,
-                      [&](int i) { cone.u()[i] = preference.value_or(i, 1.0 / tasks); });
+    solvers::for_each(x, tasks, [&](int i) { cone.u()[i] = preference.value_or(i, 1.0 / tasks); });
     x.sync();
     solvers::for_each(x, tasks, [&](int i) {
       const double* row = cone.matrix() + i * tasks;

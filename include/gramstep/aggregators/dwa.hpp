@@ -39,9 +39,8 @@ struct DWA {
   static constexpr double tolerance = 1e-12;
   static constexpr bool needs_losses = true;
   static constexpr bool needs_positive_losses = true;
-  static constexpr std::array<PlanState, 3> plan_states{{{"running_sum", Extent::task},
-                                                         {"last_mean", Extent::task},
-                                                         {"mean_before", Extent::task}}};
+  static constexpr std::array<PlanState, 3> plan_states{
+      {{"running_sum", Extent::task}, {"last_mean", Extent::task}, {"mean_before", Extent::task}}};
   /// Calls visit(name, option) for every option.
   template <class Self, class Visit>
   static void options(Self& self, const Visit& visit) {

@@ -74,8 +74,7 @@ struct FAMO {
       log_d[i] = log(fmax(problem.losses[i] - min_losses.value_or(i, 0), 0.0) + 1e-8);
     });
     learn(x, problem, w);
-    solvers::for_each(x, tasks,
-                      [&](int i) { exponents[i] = problem.next_state[i] - log_d[i]; });
+    solvers::for_each(x, tasks, [&](int i) { exponents[i] = problem.next_state[i] - log_d[i]; });
     solvers::softmax(x, exponents, tasks, 1, 1, w);
     return {0, solvers::miss_of_total(w, tasks, 1)};
   }

@@ -91,8 +91,8 @@ struct GradNorm {
     const double mean_quotient = solvers::sum(quotients, tasks) / tasks;
     solvers::for_each(x, tasks, [&](int i) {
       const double target = mean_length * pow(quotients[i] / mean_quotient, alpha);
-      const double gradient = direction(w[i] * norms[i], target) *
-                              (mean_norm > 0 ? norms[i] / mean_norm : 0.0);
+      const double gradient =
+          direction(w[i] * norms[i], target) * (mean_norm > 0 ? norms[i] / mean_norm : 0.0);
       const double least = fmax(0.5 * w[i], 1e-30);
       learned[i] = fmax(kept.learn({rule, lr}, i, gradient, problem.step), least);
     });

@@ -34,9 +34,8 @@ struct IMTLL {
 
   static constexpr std::string_view name = "IMTLL";
   static constexpr bool needs_losses = true;
-  static constexpr std::array<PlanState, 3> plan_states{{{"log_scales", Extent::task},
-                                                         {"exp_avg", Extent::task},
-                                                         {"exp_avg_sq", Extent::task}}};
+  static constexpr std::array<PlanState, 3> plan_states{
+      {{"log_scales", Extent::task}, {"exp_avg", Extent::task}, {"exp_avg_sq", Extent::task}}};
   /// Calls visit(name, option) for every option.
   template <class Self, class Visit>
   static void options(Self& self, const Visit& visit) {

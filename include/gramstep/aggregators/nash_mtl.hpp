@@ -30,8 +30,8 @@ namespace gramstep::inline v1 {
 /// normalised nor clipped.
 /// Deterministic: the same bits for any number of threads.
 struct NashMTL {
-  bool normalise = true;          ///< divide G by its Frobenius norm
-  double max_norm = 1;            ///< clip |d| to it, >= 0; 0: no clip
+  bool normalise = true;           ///< divide G by its Frobenius norm
+  double max_norm = 1;             ///< clip |d| to it, >= 0; 0: no clip
   std::uint64_t update_every = 1;  ///< solve in every n-th step, >= 1, and keep w in between
 
   static constexpr std::string_view name = "NashMTL";

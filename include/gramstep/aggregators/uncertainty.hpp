@@ -28,15 +28,14 @@ namespace gramstep::inline v1 {
 /// at 0 or below has no best s: its weight grows, up to 1/2 exp(80), where s stops.
 /// Deterministic.
 struct UncertaintyWeighting {
-  double lr = 1e-3;                     ///< of s, in [0, 1e50)
-  double initial = 0;                   ///< s before the first step, in [-80, 80)
-  ScalarRule rule = ScalarRule::adam;   ///< how s descends
+  double lr = 1e-3;                    ///< of s, in [0, 1e50)
+  double initial = 0;                  ///< s before the first step, in [-80, 80)
+  ScalarRule rule = ScalarRule::adam;  ///< how s descends
 
   static constexpr std::string_view name = "UncertaintyWeighting";
   static constexpr bool needs_losses = true;
-  static constexpr std::array<PlanState, 3> plan_states{{{"log_variances", Extent::task},
-                                                         {"exp_avg", Extent::task},
-                                                         {"exp_avg_sq", Extent::task}}};
+  static constexpr std::array<PlanState, 3> plan_states{
+      {{"log_variances", Extent::task}, {"exp_avg", Extent::task}, {"exp_avg_sq", Extent::task}}};
   /// Calls visit(name, option) for every option.
   template <class Self, class Visit>
   static void options(Self& self, const Visit& visit) {

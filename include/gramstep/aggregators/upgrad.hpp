@@ -58,8 +58,7 @@ struct UPGrad {
     }
     solvers::DualCone cone{.tasks = tasks, .ridge = epsilon, .memory = problem.scratch};
     cone.prepare(x, problem.gram);
-    solvers::for_each(x, tasks,
-                      [&](int i) { w[i] = preference.value_or(i, 1.0 / tasks); });
+    solvers::for_each(x, tasks, [&](int i) { w[i] = preference.value_or(i, 1.0 / tasks); });
     int pivots = 0;
     GRAMSTEP_ROLLED
     for (int k = 0; k < tasks; ++k) {

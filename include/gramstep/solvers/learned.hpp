@@ -26,9 +26,7 @@ inline constexpr double log_limit = 80;
 inline constexpr double rate_limit = 1e50;
 
 /// The value, moved to the nearer end where it is outside of [-limit, limit].
-GRAMSTEP_BODY double within(double value, double limit) {
-  return fmin(fmax(value, -limit), limit);
-}
+GRAMSTEP_BODY double within(double value, double limit) { return fmin(fmax(value, -limit), limit); }
 
 /// Throws InvalidArgument unless `values` is empty or has a number of at most 1e100 in magnitude
 /// for each of K tasks; `what` names the option.

@@ -65,7 +65,7 @@ GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, d
 struct Newton {
   int tasks;
   double alpha;
-  double* memory;       // [scratch(K)]
+  double* memory;  // [scratch(K)]
   int iterations = 0;
   double residual = 0;  // largest |(G w)_i w_i^(1/alpha) - 1|
 

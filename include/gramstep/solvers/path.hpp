@@ -55,7 +55,7 @@ struct Path {
   GRAMSTEP_BODY double* slots() const { return vector(6); }    // the slot of each index, or -1
   GRAMSTEP_BODY double* q0() const { return vector(7); }
   GRAMSTEP_BODY double* q1() const { return vector(8); }
-  GRAMSTEP_BODY double* lowest() const { return vector(9); }  // [2, groups]: t, index
+  GRAMSTEP_BODY double* lowest() const { return vector(9); }           // [2, groups]: t, index
   GRAMSTEP_BODY double* end() const { return lowest() + 2 * groups; }  // of memory
 
   /// The index in slot s.
@@ -107,9 +107,7 @@ struct Path {
   /// its direction. Ends with a barrier.
   template <class X>
   GRAMSTEP_BODY void solution(const X& x, double a, double b, double* z) const {
-    for_each(x, tasks, [&](int i) {
-      z[i] = is_passive(i) ? a * alpha()[i] + b * beta()[i] : 0.0;
-    });
+    for_each(x, tasks, [&](int i) { z[i] = is_passive(i) ? a * alpha()[i] + b * beta()[i] : 0.0; });
     x.sync();
     for_each(x, passive, [&](int s) {
       const int p = member(s);

@@ -98,9 +98,8 @@ struct Table {
 template <class X>
 GRAMSTEP_BODY void pivot(const X& x, const Table& table, int p) {
   const double inverse = 1.0 / table.at(p, p);
-  for_each(x, table.columns, [&](int j) {
-    table.pivot_row[j] = j == p ? inverse : -table.at(p, j) * inverse;
-  });
+  for_each(x, table.columns,
+           [&](int j) { table.pivot_row[j] = j == p ? inverse : -table.at(p, j) * inverse; });
   for_each(x, table.rows, [&](int i) { table.pivot_column[i] = table.at(i, p); });
   x.sync();
   for_elements(x, table.rows, table.columns, [&](int i, int j) {

@@ -21,9 +21,9 @@ namespace gramstep::inline v1::solvers {
 /// A zero row is left out of it.
 struct SimplexPath {
   int tasks;
-  double* memory;          // [scratch(K)]
-  double shortest = 0;     // m
-  double longest = 0;      // n_max
+  double* memory;       // [scratch(K)]
+  double shortest = 0;  // m
+  double longest = 0;   // n_max
   int zero_rows = 0;
 
   // The root of 2^-52: what it moves and what rounding does in its inverse are alike, and far below
@@ -35,11 +35,11 @@ struct SimplexPath {
   }
   GRAMSTEP_BODY Path path() const { return {.tasks = tasks, .ridge = ridge, .memory = memory}; }
   GRAMSTEP_BODY double* cosines() const { return path().matrix(); }
-  GRAMSTEP_BODY double* q0() const { return path().q0(); }                        // C D b
-  GRAMSTEP_BODY double* q1() const { return path().q1(); }                        // -m / lengths
+  GRAMSTEP_BODY double* q0() const { return path().q0(); }        // C D b
+  GRAMSTEP_BODY double* q1() const { return path().q1(); }        // -m / lengths
   GRAMSTEP_BODY double* lengths() const { return path().end(); }  // n / n_max
-  GRAMSTEP_BODY double* z() const { return lengths() + tasks; }                   // room for s
-  GRAMSTEP_BODY double* along() const { return z() + tasks; }                     // room for C s
+  GRAMSTEP_BODY double* z() const { return lengths() + tasks; }   // room for s
+  GRAMSTEP_BODY double* along() const { return z() + tasks; }     // room for C s
 
   /// Computes everything but z and along from G and preference(i) = b_i.
   template <class X, class Preference>
