@@ -35,6 +35,8 @@ TARGETS = [
     Target("PCGrad + AdamW: times J @ J.T and w @ J", PCGRAD, "matmul.times", 4),
     Target("AdamW, flat: times torch's", "torch/cpu/adamw/.*/tensors:1", "fused.times", 1),
     Target("AdamW, 4096 tensors: times torch's", "torch/cpu/.*/tensors:4096", "fused.times", 5),
+    Target("solves: times TorchJD's speed", "torchjd/.*", "torchjd.times", 10),
+    Target("GPU solves, K = 2 to 8: of 30 us", "cuda/weights/.*/K:[248]", "of_30_us", 1),
     Target("GPU update: of a copy", f"cuda/update/AdamW/.*/{GPU_LARGE}", "ratio", 0.92),
     Target("GPU gram, K = 1 to 8: of a copy", f"cuda/gram/K:[1248]/{GPU_LARGE}", "ratio", 0.90),
 ]

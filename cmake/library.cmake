@@ -31,9 +31,12 @@ gramstep_add_objects(gramstep_host
     host/cpu/dispatch.cpp)
 target_link_libraries(gramstep_host PRIVATE OpenMP::OpenMP_CXX)
 
-# The loops over memory, once for every instruction set: dispatch.cpp picks one at run time.
+# The loops over memory, once for every instruction set: dispatch.cpp picks one at run time. The gram
+# stage's products are added by fma, see host/cpu/fused.hpp.
+set_source_files_properties(host/cpu/gram_leaves.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
 function(gramstep_add_leaves isa)
-  gramstep_add_objects(gramstep_leaves_${isa} host/cpu/leaves.cpp)
+  gramstep_add_objects(gramstep_leaves_${isa}
+      host/cpu/gram_leaves.cpp host/cpu/leaves.cpp host/cpu/plan_leaves.cpp)
   target_compile_definitions(gramstep_leaves_${isa} PRIVATE GRAMSTEP_ISA=${isa})
   target_compile_options(gramstep_leaves_${isa} PRIVATE -O3 -fopenmp-simd ${ARGN})
   set(GRAMSTEP_ISAS ${GRAMSTEP_ISAS} ${isa} PARENT_SCOPE)

@@ -35,8 +35,8 @@ def listed() -> list[tuple[str, list[str]]]:
     for line in body.splitlines()[1:]:
         if line.strip().startswith("//"):
             parts.append((line.strip().lstrip("/ ").rstrip("."), []))
-        elif name := re.match(r"\s*(\w+)", line):
-            parts[-1][1].append(name[1])
+        else:
+            parts[-1][1].extend(re.findall(r"\w+", line))
     return parts
 
 

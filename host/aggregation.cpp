@@ -49,16 +49,15 @@ host::Setup batched_setup(const AggregationOptions& options) {
 constexpr double symmetric = 1e-5;
 
 void expect_gram(const double* gram, int tasks, std::int64_t batch) {
+  double norms[max_tasks];
   for (std::int64_t b = 0; b < batch; ++b, gram += tasks * tasks) {
+    for (int i = 0; i < tasks; ++i) norms[i] = std::sqrt(gram[i * tasks + i]);
     for (int i = 0; i < tasks; ++i) {
       for (int j = 0; j <= i; ++j) {
         const double left = gram[i * tasks + j], right = gram[j * tasks + i];
-        const double scale = std::sqrt(std::fabs(gram[i * tasks + i] * gram[j * tasks + j]));
-        // Not "difference > bound": a NaN must fail.
-        if (std::isfinite(left) && gram[i * tasks + i] >= 0 &&
-            std::fabs(left - right) <= symmetric * scale) {
-          continue;
-        }
+        // Not "difference > bound": a NaN must fail, also that of a negative diagonal's root.
+        const bool near = std::fabs(left - right) <= symmetric * norms[i] * norms[j];
+        if (std::isfinite(left) && near) continue;
         throw InvalidArgument("Aggregation::weights: gram[" + std::to_string(b) + "]: got " +
                               std::to_string(left) + " at (" + std::to_string(i) + ", " +
                               std::to_string(j) + ") and " + std::to_string(right) +

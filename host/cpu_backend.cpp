@@ -88,14 +88,11 @@ class CpuBackend final : public Backend {
     arguments.partials = partials_.data();
     arguments.momenta = momenta();
     arguments.tasks = setup_.tasks;
-    kernels::MomentumFactors factors;
-    const kernels::MomentumFactors* momentum = setup_.traits.momentum ? &factors : nullptr;
-    kernels::momentum_factors(kernels::SingleThread{}, aggregator_, step_, memory.losses,
-                              setup_.tasks, factors);
     const auto spans = static_cast<std::int64_t>(setup_.work.spans.size());
+    if (setup_.traits.momentum) return gram_of_momenta(arguments, memory.losses, spans);
     in_parallel([&](int thread, int threads) {
-      leaves_.gram(arguments, momentum, spans * thread / threads, spans * (thread + 1) / threads,
-                   lanes_.data() + thread * lanes_stride());
+      leaves_.gram(arguments, spans * thread / threads, spans * (thread + 1) / threads,
+                   sums_of(thread));
     });
   }
 
@@ -189,7 +186,13 @@ class CpuBackend final : public Backend {
   std::int64_t state_stride() const { return setup_.size + 256; }
 
   std::int64_t lanes_stride() const {
-    return std::int64_t{kernels::pairs_of(setup_.tasks)} * gram_lanes;
+    return std::int64_t{kernels::pairs_of(setup_.tasks)} * gram_lanes / 2 * 3;
+  }
+
+  /// A thread's part of lanes_: doubles, then half as many doubles' worth of floats.
+  GramSums sums_of(int thread) {
+    double* lanes = lanes_.data() + thread * lanes_stride();
+    return {reinterpret_cast<float*>(lanes + lanes_stride() / 3 * 2), lanes};
   }
 
   kernels::WorkTable table() const { return setup_.work.table(); }
@@ -208,19 +211,30 @@ class CpuBackend final : public Backend {
     return arguments;
   }
 
+  /// A span's momenta are advanced just before their products are taken: they are still in cache.
+  void gram_of_momenta(const kernels::GramArguments& gradients, const kernels::Losses& losses,
+                       std::int64_t spans) {
+    kernels::MomentumFactors factors;
+    kernels::momentum_factors(kernels::SingleThread{}, aggregator_, step_, losses, setup_.tasks,
+                              factors);
+    kernels::GramArguments momenta = gradients;
+    for (int k = 0; k < setup_.tasks; ++k) {
+      momenta.rows[k] = gradients.momenta.after(k, setup_.tasks);
+    }
+    in_parallel([&](int thread, int threads) {
+      const GramSums sums = sums_of(thread);
+      for (std::int64_t s = spans * thread / threads; s < spans * (thread + 1) / threads; ++s) {
+        if (s < setup_.work.shared_spans) leaves_.momentum(gradients, factors, s);
+        leaves_.gram(momenta, s, s + 1, sums);
+      }
+    });
+  }
+
   /// The first part of the plan, a thread a projection.
   void choose_weights(const kernels::PlanArguments& arguments) const {
     const std::int64_t projections = setup_.shape.projections;
-    std::visit(
-        [&](const auto& aggregator) {
-          using A = std::decay_t<decltype(aggregator)>;
 #pragma omp parallel for num_threads(projections > 1 ? threads_ : 1)
-          for (std::int64_t p = 0; p < projections; ++p) {
-            kernels::PlanSums room;
-            kernels::ProjectionPlan<A>{arguments, aggregator, p}(kernels::SingleThread{}, room);
-          }
-        },
-        setup_.aggregator);
+    for (std::int64_t p = 0; p < projections; ++p) leaves_.weights(arguments, aggregator_, p);
   }
 
   /// Calls function(thread, threads) on every thread of one parallel region, subnormals flushed.

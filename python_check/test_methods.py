@@ -16,20 +16,20 @@ from gramstep_c import named
 from methods import (
     EPSILON,
     cagrad_bounds,
-    cagrad_by_scipy,
     condition,
     conflict_free,
     cosines,
-    fair_by_cvxpy,
     fair_distance,
     fair_residual,
     impartial,
     krum_scores,
     lengths,
-    shortest_in_hull,
 )
 
 torchjd = pytest.importorskip("torchjd.aggregation", reason="TorchJD is not installed")
+for module in ("scipy", "cvxpy", "ecos", "quadprog"):
+    pytest.importorskip(module, reason=f"TorchJD's solvers need {module}, which is not installed")
+solvers = pytest.importorskip("solvers")
 
 TASKS = [2, 3, 8, 17, 64]
 
@@ -106,7 +106,7 @@ def test_mgda(kind: str, tasks: int, device: str) -> None:
         assert (w >= 0).all()
         assert abs(w.sum() - 1) <= tasks * EPSILON
         # Minimising |d|^2 + ridge |D w|^2, ours is above the minimum by the ridge at most.
-        best = shortest_in_hull(rows)
+        best = solvers.shortest_in_hull(rows)
         ridge = RIDGE * ((lengths(gram) * best) ** 2).sum()
         rounding = SOLVE_ROUNDINGS * tasks * EPSILON * np.diag(gram).max()
         squared, least = w @ gram @ w, best @ gram @ best
@@ -123,6 +123,7 @@ def test_mgda(kind: str, tasks: int, device: str) -> None:
         assert answer.kept
 
 
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate:UserWarning")
 @pytest.mark.parametrize("c", [0.0, 0.4, 1.0, 2.5])
 @pytest.mark.parametrize("tasks", TASKS)
 @pytest.mark.parametrize("kind", SAMPLERS)
@@ -144,7 +145,7 @@ def test_cagrad(kind: str, tasks: int, c: float, device: str) -> None:
     assert v.min() >= -EPSILON
     assert np.sqrt(v @ gram @ v) <= c * g0 * (1 + answer.report.residuals[0]) + rounding / n.max()
     others = [theirs(torchjd.CAGrad(c=c).gramian_weighting, gram) - 1 / tasks]
-    duals = [cagrad_by_scipy(gram, c), shortest_in_hull(rows)]
+    duals = [solvers.cagrad_by_scipy(gram, c), solvers.shortest_in_hull(rows)]
     duals += [u / u.sum() for u in [v, *others] if u.sum() > 0]
     bounds = [cagrad_bounds(gram, c, answer.weights, u) for u in duals]
     reached, least = bounds[0][0], min(ceiling for _, ceiling in bounds)
@@ -172,7 +173,7 @@ def test_fairgrad(kind: str, tasks: int, alpha: float, device: str) -> None:
     if (other > 0).all():
         distance, allowed = fair_distance(gram, w, other, alpha)
         assert distance <= allowed * (1 + ROOT_TOLERANCE) + rounding_of(gram, w)
-    distance, allowed = fair_distance(gram, w, fair_by_cvxpy(rows, alpha), alpha)
+    distance, allowed = fair_distance(gram, w, solvers.fair_by_cvxpy(rows, alpha), alpha)
     assert distance <= allowed * (1 + ROOT_TOLERANCE) + rounding_of(gram, w)
     assert allowed <= CVXPY_DISTANCE * np.sqrt(w @ gram @ w)
 
@@ -182,7 +183,8 @@ def rounding_of(gram: np.ndarray, w: np.ndarray) -> float:
     return SOLVE_ROUNDINGS * len(w) * EPSILON * np.sqrt(w @ np.abs(gram) @ w + 1)
 
 
-@pytest.mark.filterwarnings("ignore:::cvxpy", "ignore::UserWarning", "ignore::RuntimeWarning")
+# CVXPY says of some problems that TorchJD asks too much of it.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("max_norm", [0.0, 1.0])
 @pytest.mark.parametrize("tasks", TASKS)
 @pytest.mark.parametrize("kind", FULL_RANK)

@@ -93,6 +93,7 @@ def test_modo(kind: str, tasks: int, rho: float, device: str) -> None:
 @pytest.mark.parametrize("kind", ["normal", "weak", "strong"])
 def test_smoothing(kind: str, tasks: int, method: str, smoothing: float, device: str) -> None:
     """CR-MOGM round a method, beside TorchJD's."""
+    pytest.importorskip("quadprog", reason="TorchJD's solver is not installed")
     steps = sample(kind, tasks, STEPS)
     found = answers(method, steps, device, smoothing=smoothing)
     inner = getattr(torchjd, method)().gramian_weighting

@@ -157,6 +157,7 @@ def test_crossed_valleys(aggregator: str, end: tuple[float, float]) -> None:
 def test_crossed_valleys_beside_torchjd() -> None:
     """The default regularisation moves the end by 0.01: that is TorchJD's end as well."""
     torchjd = pytest.importorskip("torchjd.aggregation", reason="TorchJD is not installed")
+    pytest.importorskip("quadprog", reason="TorchJD's solver is not installed")
     x, upgrad = np.zeros(2), torchjd.UPGrad()
     for _ in range(500):
         pairs = zip(VALLEYS, CENTRES, strict=True)

@@ -9,7 +9,9 @@ from matplotlib.lines import Line2D
 
 from runs import Method, Report, points
 
-VERDICTS = {  # of a comparison: what it is called, and how it is drawn
+VERDICTS: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # of a comparison: what it is called, and how it is drawn
     "shown": (
         "shown, all comparisons together",
         {"color": "#d55e00", "markerfacecolor": "#d55e00"},
@@ -57,7 +59,7 @@ def draw_row(axis: Axes, row: int, report: Report, method: Method, task: str, li
     comparison = report.comparison(method, task)
     assert comparison is not None
     mean, half_width = 100 * comparison["difference"], 100 * (comparison["half_width"] or 0)
-    style: dict[str, Any] = VERDICTS[comparison["verdict"]][1]
+    style = VERDICTS[comparison["verdict"]][1]
     if abs(mean) > limit:
         edge = limit if mean > 0 else -limit
         axis.annotate(

@@ -91,16 +91,18 @@ def curve(axis: Axes, values: Array, colour: str, label: str | None, band: bool 
         low, high = means.min(axis=0), means.max(axis=0)
         axis.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
     axis.plot(at, means.mean(axis=0), color=colour, linewidth=1.3, label=label)
+    axis.set_xlim(0, values.shape[1])
 
 
 def compared(report: Report) -> list[Method]:
-    """The methods that are not the reference, which is in their panels; it alone, if it is alone."""
+    """The methods in whose panels the reference is drawn; it alone, if there is no other."""
     others = [method for method in report.methods if method.aggregator != report.reference]
     return others or report.methods
 
 
 def draw_losses(report: Report) -> Figure:
     """Training loss of each task, and the reference's in grey."""
+    limits = range_of([windows(course.losses, POINTS) for course in report.courses.values()])
 
     def draw(axis: Axes, method: Method) -> None:
         reference = report.courses[Method(method.rule, report.reference)].losses
@@ -111,8 +113,16 @@ def draw_losses(report: Report) -> Figure:
             losses = report.courses[method].losses[:, :, task]
             curve(axis, losses, COLOURS[task % len(COLOURS)], f"{name} digit")
         axis.set_yscale("log")
+        axis.set_ylim(*limits)
 
     return panels(report, compared(report), draw, "cross-entropy of the training batch", share=True)
+
+
+def range_of(values: list[Array]) -> tuple[float, float]:
+    """The least and the largest of what is known and positive, with some room for a log axis."""
+    flat = np.concatenate([value.ravel() for value in values])
+    known = flat[np.isfinite(flat) & (flat > 0)]
+    return (0.8 * known.min(), 1.25 * known.max()) if known.size else (0.1, 10.0)
 
 
 def draw_weights(report: Report) -> Figure:
@@ -164,7 +174,8 @@ def draw_cosines(report: Report) -> Figure:
     """The cosine of the task gradients over time: a row a method, the mean over seeds."""
     methods = report.methods
     rows = [windows(report.courses[method].cosines, WINDOWS).mean(axis=0) for method in methods]
-    limit = max(float(np.nanpercentile(np.abs(rows), 98)), 1e-3)  # one extreme pales all others
+    known = np.abs(rows)[np.isfinite(rows)]  # the scale: one extreme pales all others
+    limit = max(float(np.percentile(known, 98)), 1e-3) if known.size else 1.0
     steps = report.courses[methods[0]].cosines.shape[1]
     figure = Figure(figsize=(9, 0.9 + 0.26 * len(methods)))
     axis = figure.subplots()

@@ -47,8 +47,8 @@ struct AggregatorList {
   std::vector<LeftOut> left_out;   ///< of `all`
 };
 
-/// Reads a list such as "Sum, pcgrad, CAGrad(c=0.4)" of what gramstep::aggregator_of reads, names in
-/// any case. "all" stands for every aggregator whose defaults do for two tasks. Throws
+/// Reads a list such as "Sum, pcgrad, CAGrad(c=0.4)" of what gramstep::aggregator_of reads, names
+/// in any case. "all" stands for every aggregator whose defaults do for two tasks. Throws
 /// gramstep::InvalidArgument for one that cannot be read, or that does not do.
 AggregatorList read_aggregators(std::string_view list);
 

@@ -93,7 +93,7 @@ def table(report: Report) -> str:
             f"<td>{percent(entry['conflict_rate'], seeds)}{momenta}</td>",
             *(f"<td>{number(spread['mean'])}</td>" for spread in entry["weights"].values()),
             f"<td>{'' if kept is None else share(kept)}</td>",
-            f"<td>{entry['fused_us']:.0f}</td>",
+            f"<td>{entry['step_us']:.0f}</td>",
         ]
         classes = "first " * (entry["rule"] != last_rule)
         classes += "reference" * (entry["aggregator"] == report.reference)

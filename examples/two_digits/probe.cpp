@@ -11,7 +11,7 @@ namespace gs = gramstep;
 namespace two_digits {
 namespace {
 
-constexpr std::int64_t interval = 16;  // steps from one comparison to the next
+constexpr std::int64_t interval = 16;  // steps from one measurement to the next
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -51,8 +51,8 @@ Probe::Probe(Backend<float>& backend, const gs::Optimizer& optimizer) : backend_
 void Probe::step(gs::Optimizer& optimizer, std::span<float> params, const gs::Gradients& gradients,
                  std::int64_t t) {
   const auto fused = [&] { optimizer.step(params, gradients); };
-  if (t % interval != 0) return fused();
-  if (!unfused_) return fused_us_.push_back(microseconds(fused));
+  if (t % interval == interval / 2) return step_us_.push_back(microseconds(fused));
+  if (t % interval != 0 || !unfused_) return fused();
 
   const auto by_hand = [&] { unfused_->step(gradients, t); };
   const auto before = on_host(params);
@@ -66,6 +66,7 @@ void Probe::step(gs::Optimizer& optimizer, std::span<float> params, const gs::Gr
 
 StepTimes Probe::times() const {
   StepTimes times;
+  if (!step_us_.empty()) times.step_us = median(step_us_);
   if (!fused_us_.empty()) times.fused_us = median(fused_us_);
   if (!unfused_us_.empty()) times.unfused_us = median(unfused_us_);
   times.difference = difference_;

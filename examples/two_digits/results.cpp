@@ -54,8 +54,10 @@ MethodResult summarise_method(std::span<const RunResult> runs) {
     method.promise_kept =
         spread_over(runs, [](const RunResult& run) { return *run.promise_kept; }).mean;
   }
-  method.fused_us = spread_over(runs, [](const RunResult& run) { return run.times.fused_us; }).mean;
+  method.step_us = spread_over(runs, [](const RunResult& run) { return run.times.step_us; }).mean;
   if (runs[0].times.unfused_us) {
+    method.fused_us =
+        spread_over(runs, [](const RunResult& run) { return *run.times.fused_us; }).mean;
     method.unfused_us =
         spread_over(runs, [](const RunResult& run) { return *run.times.unfused_us; }).mean;
   }
@@ -79,7 +81,8 @@ void to_json(ordered_json& json, const RunResult& result) {
           {"promise_kept", or_null(result.promise_kept)},
           {"steps", result.steps},
           {"skipped", result.skipped},
-          {"fused_us", result.times.fused_us},
+          {"step_us", result.times.step_us},
+          {"fused_us", or_null(result.times.fused_us)},
           {"unfused_us", or_null(result.times.unfused_us)},
           {"difference_of_allowed", result.times.difference}};
 }
@@ -92,7 +95,8 @@ void to_json(ordered_json& json, const MethodResult& method) {
           {"on_momenta", method.on_momenta},
           {"weights", by_task(method.weights)},
           {"promise_kept", or_null(method.promise_kept)},
-          {"fused_us", method.fused_us},
+          {"step_us", method.step_us},
+          {"fused_us", or_null(method.fused_us)},
           {"unfused_us", or_null(method.unfused_us)}};
 }
 

@@ -25,9 +25,9 @@ struct MethodResult {
   Spread conflict_rate{};
   bool on_momenta = false;
   std::array<Spread, tasks> weights{};
-  std::optional<double> promise_kept{};  ///< mean share of the steps
-  double fused_us = 0;                   ///< mean over seeds of the median step time
-  std::optional<double> unfused_us{};
+  std::optional<double> promise_kept{};            ///< mean share of the steps
+  double step_us = 0;                              ///< mean over seeds of the median step time
+  std::optional<double> fused_us{}, unfused_us{};  ///< of the steps done both ways, see StepTimes
 };
 
 /// Summarises runs, one entry a method, in the order in which the methods came.

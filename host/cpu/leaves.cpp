@@ -1,11 +1,13 @@
 // The leaves of one instruction set, which the build names GRAMSTEP_ISA and compiles this file for.
-#include "host/cpu/gram_leaf.hpp"
+#include "host/cpu/leaves.hpp"
+#include "host/cpu/momentum_leaf.hpp"
 #include "host/cpu/update_leaf.hpp"
 
-#define GRAMSTEP_JOIN_OF(a, b) a##b
-#define GRAMSTEP_JOIN(a, b) GRAMSTEP_JOIN_OF(a, b)
-
 namespace gramstep::host {
+
+GramLeaf GRAMSTEP_OF_ISA(gram_leaf_);
+WeightsLeaf GRAMSTEP_OF_ISA(weights_leaf_);
+
 namespace {
 
 template <class Updates, std::size_t... Which>
@@ -16,7 +18,8 @@ constexpr void fill_row(Leaves::Update (&row)[max_updates], std::index_sequence<
 
 template <std::size_t... Index>
 constexpr Leaves make_leaves(std::index_sequence<Index...>) {
-  Leaves leaves{gram_leaf, {}, combine_all};
+  Leaves leaves{momentum_leaf, GRAMSTEP_OF_ISA(gram_leaf_), GRAMSTEP_OF_ISA(weights_leaf_), {},
+                combine_all};
   (fill_row<typename std::variant_alternative_t<Index, Rule>::Updates>(
        leaves.update[Index],
        std::make_index_sequence<
@@ -27,8 +30,8 @@ constexpr Leaves make_leaves(std::index_sequence<Index...>) {
 
 }  // namespace
 
-extern const Leaves GRAMSTEP_JOIN(leaves_, GRAMSTEP_ISA);
-constinit const Leaves GRAMSTEP_JOIN(leaves_, GRAMSTEP_ISA) =
+extern const Leaves GRAMSTEP_OF_ISA(leaves_);
+constinit const Leaves GRAMSTEP_OF_ISA(leaves_) =
     make_leaves(std::make_index_sequence<std::variant_size_v<Rule>>{});
 
 }  // namespace gramstep::host

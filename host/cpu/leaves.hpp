@@ -8,12 +8,18 @@
 
 #include "gramstep/rules/rules.hpp"
 #include "kernels/gram.hpp"
+#include "kernels/plan.hpp"
 #include "kernels/update.hpp"
+
+// NAME of the instruction set that the build compiles a leaf's source for.
+#define GRAMSTEP_JOIN_OF(a, b) a##b
+#define GRAMSTEP_JOIN(a, b) GRAMSTEP_JOIN_OF(a, b)
+#define GRAMSTEP_OF_ISA(name) GRAMSTEP_JOIN(name, GRAMSTEP_ISA)
 
 namespace gramstep::host {
 
 /// Columns whose products are summed in fp32, gram_block / gram_lanes to a lane, before they are
-/// widened. Half as many cost a fifth of the time at K = 16.
+/// widened.
 inline constexpr int gram_block = 1024;
 
 /// Lanes that sum separately, on every instruction set, so that all of them give the same bits.
@@ -22,12 +28,28 @@ inline constexpr int gram_lanes = 16;
 /// Most ways a rule's options can select its update.
 inline constexpr int max_updates = 2;
 
+/// Scratch of a thread's gram stage, [pairs_of(K), gram_lanes] each.
+struct GramSums {
+  float* fp32;    // of one block
+  double* lanes;  // of a span
+};
+
+/// Partials of spans [first, last).
+using GramLeaf = void(const kernels::GramArguments& a, std::int64_t first, std::int64_t last,
+                      const GramSums& sums);
+
+/// Gram matrix and weights of one projection: the first part of the plan.
+using WeightsLeaf = void(const kernels::PlanArguments& a,
+                         const kernels::OneOfT<Aggregator>& aggregator, std::int64_t projection);
+
 /// The loops of one instruction set. They run on the calling thread, in its floating-point mode.
 struct Leaves {
-  /// Partials of spans [first, last). momentum: of the rows, or null. lanes: [pairs_of(K),
-  /// gram_lanes] of scratch.
-  void (*gram)(const kernels::GramArguments& a, const kernels::MomentumFactors* momentum,
-               std::int64_t first, std::int64_t last, double* lanes);
+  /// Brings the momenta of one span up to date.
+  void (*momentum)(const kernels::GramArguments& a, const kernels::MomentumFactors& factors,
+                   std::int64_t span);
+
+  GramLeaf* gram;
+  WeightsLeaf* weights;
 
   /// Update of chunks [first, last) by Rule alternative `index` of its variant.
   /// by_element: the aggregator that combines element by element; null for a weighted sum.

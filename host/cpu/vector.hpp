@@ -1,13 +1,16 @@
-// Vectors of the instruction set that this translation unit is compiled for. Included by leaves.cpp
-// only: everything here has internal linkage, so that no other set's code can be linked in its place.
+// Vectors of the instruction set that this translation unit is compiled for. Included by the leaves'
+// sources only: everything here has internal linkage, so that no other set's code can be linked in its
+// place.
 #pragma once
+
+#include <cstdint>
 
 #if defined(__AVX512F__)
 #define GRAMSTEP_VECTOR_BYTES 64
 #define GRAMSTEP_GRAM_TILE 4  // 16 sums and 8 values in 32 registers
 #elif defined(__AVX__)
 #define GRAMSTEP_VECTOR_BYTES 32
-#define GRAMSTEP_GRAM_TILE 3  // 9 sums, 4 values and a product in 16 registers
+#define GRAMSTEP_GRAM_TILE 3  // 9 sums and 4 values in 16 registers
 #else
 #define GRAMSTEP_VECTOR_BYTES 16
 #define GRAMSTEP_GRAM_TILE 3
@@ -32,12 +35,14 @@ typedef float LooseVector
     __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(4), may_alias));
 typedef float HalfVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES / 2)));
 typedef double WideVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES)));
-typedef double LooseWideVector
-    __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES), aligned(8), may_alias));
 constexpr int vector_lanes = GRAMSTEP_VECTOR_BYTES / 4;
 
 [[gnu::always_inline]] inline Vector load_vector(const float* from) {
   return *reinterpret_cast<const LooseVector*>(from);
+}
+
+[[gnu::always_inline]] inline void store_vector(Vector from, float* to) {
+  *reinterpret_cast<LooseVector*>(to) = from;
 }
 
 constexpr int cache_line = 16;  // floats

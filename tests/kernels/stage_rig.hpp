@@ -61,11 +61,17 @@ class StageRig {
   void run_gram_on_cpu() {
     const host::FlushToZero flush;
     std::vector<double> lanes(static_cast<std::size_t>(kernels::max_pairs) * host::gram_lanes);
-    kernels::MomentumFactors factors;
-    kernels::momentum_factors(kernels::SingleThread{}, aggregator(), step, losses, setup.tasks,
-                              factors);
-    host::choose_leaves().leaves->gram(gram_arguments(), setup.traits.momentum ? &factors : nullptr,
-                                       0, spans(), lanes.data());
+    std::vector<float> fp32(lanes.size());
+    const host::Leaves& leaves = *host::choose_leaves().leaves;
+    kernels::GramArguments a = gram_arguments();
+    if (setup.traits.momentum) {
+      kernels::MomentumFactors factors;
+      kernels::momentum_factors(kernels::SingleThread{}, aggregator(), step, losses, setup.tasks,
+                                factors);
+      for (int s = 0; s < setup.work.shared_spans; ++s) leaves.momentum(a, factors, s);
+      for (int k = 0; k < setup.tasks; ++k) a.rows[k] = a.momenta.after(k, setup.tasks);
+    }
+    leaves.gram(a, 0, spans(), {fp32.data(), lanes.data()});
   }
 
   /// As launch_plan does.

@@ -87,15 +87,23 @@ struct Krum {
     return values[j] < values[i] || (values[j] == values[i] && j < i);
   }
 
-  /// The sum of row i's smallest distances, its own left out.
+  /// The sum of row i's smallest distances, its own left out. The fewer of the two sorts are sought one
+  /// after another: the smallest, or the largest, which are left out then.
   GRAMSTEP_BODY double score(const double* row, int i, int tasks) const {
-    const int closest = tasks - byzantine - 2;
+    const int closest = tasks - byzantine - 2, others = tasks - 1;
+    const bool seek_smallest = 2 * closest < others;
+    std::uint64_t found = 0;  // a bit a task
+    for (int n = 0; n < (seek_smallest ? closest : others - closest); ++n) {
+      int best = -1;
+      for (int j = 0; j < tasks; ++j) {
+        if (j == i || (found >> j & 1) != 0) continue;
+        if (best < 0 || comes_before(row, j, best) == seek_smallest) best = j;
+      }
+      found |= std::uint64_t{1} << best;
+    }
     double sum = 0;
     for (int j = 0; j < tasks; ++j) {
-      if (j == i) continue;
-      int before = 0;
-      for (int l = 0; l < tasks; ++l) before += l != i && comes_before(row, l, j);
-      if (before < closest) sum += row[j];
+      if (j != i && ((found >> j & 1) != 0) == seek_smallest) sum += row[j];
     }
     return sum;
   }
