@@ -278,11 +278,13 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--quick", action="store_true", help="see that it works; no figures")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="that one alone")
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
 
     benchmarks = []
-    for device in ["cpu", "cuda"] if has_cuda() else ["cpu"]:
+    devices = ["cpu", "cuda"] if has_cuda() else ["cpu"]
+    for device in [arguments.device] if arguments.device else devices:
         machine, extent = Machine(device), extent_on(device, arguments.quick)
         benchmarks.append(pcgrad(machine, extent))
         benchmarks += [adamw(machine, extent, tensors) for tensors in extent.tensors]

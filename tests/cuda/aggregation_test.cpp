@@ -2,6 +2,7 @@
 #include "gramstep/aggregation.hpp"
 
 #include "tests/aggregators/problems.hpp"
+#include "tests/cases.hpp"
 #include "tests/cuda/device_twin.hpp"
 #include "tests/every_aggregator.hpp"
 
