@@ -135,13 +135,12 @@ def gramstep_contender(
     layout = gramstep.Layout()
     for t in range(tensors):
         layout.add(f"tensor{t}", [params.numel() // tensors])
-    aggregator = gramstep.Aggregator.PCGrad if len(rows) > 1 else gramstep.Aggregator.Sum
+    aggregator = "PCGrad(order=fixed)" if len(rows) > 1 else "Sum"
     optimizer = gramstep.Optimizer(
         layout,
         gramstep.Rule.AdamW,
         tasks=len(rows),
         aggregator=aggregator,
-        fixed_order=1,
         **ADAMW,
         **machine.options,
     )

@@ -14,8 +14,7 @@ void launch_gram_sum(const GramSumBody& body, Stream stream) {
 }
 
 void launch_combine(const CombineBody& body, Stream stream) {
-  launch(body, (body.size + chunk_elements - 1) / chunk_elements, stream,
-         "launch of the combination");
+  launch(body, body.chunk_count, stream, "launch of the combination");
 }
 
 void launch_count_step(StepState* state, Stream stream) {

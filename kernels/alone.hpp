@@ -25,15 +25,16 @@ struct GramSumBody {
   }
 };
 
-/// combined = sum_k weights_k rows_k, with the roundings of the update stage. A block takes
-/// chunk_elements at a time. Traffic: K reads and a write of 4 bytes an element.
+/// combined = sum_k weights_k rows_k, with the roundings of the update stage. Blocks take chunks.
+/// Traffic: K reads and a write of 4 bytes an element.
 struct CombineBody {
   static constexpr int threads = update_threads;
   const float* rows[max_tasks];
   const double* weights;  // [K]
   float* combined;
-  std::int64_t size;
-  int tasks;
+  const Chunk* chunks;
+  std::int32_t chunk_count;
+  std::int32_t tasks;
   bool aligned;  // all pointers on 16 bytes
 
   struct Shared {
@@ -46,13 +47,11 @@ struct CombineBody {
       shared.weights[k] = static_cast<float>(weights[k]);
     }
     x.sync();
-    for (std::int64_t first = x.block() * chunk_elements; first < size;
-         first += x.blocks() * chunk_elements) {
-      const std::int64_t left = size - first;
-      const int count = left < chunk_elements ? static_cast<int>(left) : chunk_elements;
-      const int vectors = aligned ? count / 4 : 0;
-      sweep<4>(x, shared, first, 0, 4 * vectors);
-      sweep<1>(x, shared, first, 4 * vectors, count);
+    for (std::int64_t c = x.block(); c < chunk_count; c += x.blocks()) {
+      const Chunk chunk = chunks[c];
+      const int vectors = aligned ? chunk.count / 4 : 0;
+      sweep<4>(x, shared, chunk.begin, 0, 4 * vectors);
+      sweep<1>(x, shared, chunk.begin, 4 * vectors, chunk.count);
     }
   }
 

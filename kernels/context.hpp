@@ -9,7 +9,8 @@
 //   std::int64_t block(), blocks()      rank in the grid, grid size
 //   int lane(), warp()                  rank in the warp, rank of the warp in the block
 //   void sync()                         barrier of the block
-//   T warp_sum(T)                       sum over a full warp, valid in lane 0
+//   T warp_sum<Lanes = 32>(T)           sum over each group of that many lanes, in its first one;
+//                                       all lanes of the warp call
 #pragma once
 
 #include <cstdint>

@@ -150,6 +150,10 @@ class CudaBackend final : public Backend {
 
   void check_stream(Stream stream) const override {
     if (stream == nullptr) return;  // each device has a default stream of its own
+    cudaStreamCaptureStatus capture{};
+    check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    // A capturing stream may not be asked for its device. The first launch would fail on a wrong one.
+    if (capture != cudaStreamCaptureStatusNone) return;
     int device = 0;
     check(cudaStreamGetDevice(stream, &device), "cudaStreamGetDevice");
     if (device == ordinal()) return;
@@ -189,11 +193,14 @@ class CudaBackend final : public Backend {
   void combine(const float* const* rows, const double* weights, float* combined,
                Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::CombineBody body{
-        {},           weights,
-        combined,     setup_.size,
-        setup_.tasks, on_vectors(combined) && std::all_of(rows, rows + setup_.tasks, on_vectors)};
+    kernels::CombineBody body{};
     std::copy_n(rows, setup_.tasks, body.rows);
+    body.weights = weights;
+    body.combined = combined;
+    body.chunks = memory_->chunks.data();
+    body.chunk_count = static_cast<std::int32_t>(setup_.work.chunks.size());
+    body.tasks = setup_.tasks;
+    body.aligned = on_vectors(combined) && std::all_of(rows, rows + setup_.tasks, on_vectors);
     kernels::launch_combine(body, stream);
   }
 

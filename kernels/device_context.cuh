@@ -25,11 +25,12 @@ struct DeviceContext {
   __device__ int warp() const { return thread() / 32; }
   __device__ void sync() const { __syncthreads(); }
 
-  template <class T>
+  template <int Lanes = 32, class T>
   __device__ T warp_sum(T value) const {
+    using Reduce = cub::WarpReduce<T, Lanes>;
     // Shuffles only: the storage has no content that warps could share.
-    typename cub::WarpReduce<T>::TempStorage none;
-    return cub::WarpReduce<T>(none).Sum(value);
+    typename Reduce::TempStorage none;
+    return Reduce(none).Sum(value);
   }
 };
 
@@ -41,19 +42,31 @@ inline void check(cudaError_t status, const char* call) {
                   cudaGetErrorString(status));
 }
 
+/// How many blocks of a body a multiprocessor is to hold at least: what the body asks for, or one.
+template <class Body>
+constexpr int blocks_per_sm() {
+  if constexpr (requires { Body::blocks_per_sm; }) {
+    return Body::blocks_per_sm;
+  } else {
+    return 1;
+  }
+}
+
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
 template <class Body>
-__global__ void __launch_bounds__(Body::threads, 1) run_body(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(Body::threads, blocks_per_sm<Body>()) run_body(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
   body(DeviceContext{}, shared);
 }
 
-/// Queues `blocks` blocks of a body, as many as a grid can have; bodies stride over the rest.
+/// Queues `blocks` blocks of a body, as many as a grid can have; bodies stride over the rest. A body
+/// may be given fewer threads than it has at most.
 template <class Body>
-void launch(const Body& body, std::int64_t blocks, Stream stream, const char* name) {
+void launch(const Body& body, std::int64_t blocks, Stream stream, const char* name,
+            int threads = Body::threads) {
   if (blocks == 0) return;
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, 0x7fffffff));
-  run_body<<<grid, Body::threads, 0, stream>>>(body);
+  run_body<<<grid, threads, 0, stream>>>(body);
   check(cudaGetLastError(), name);
 }
 

@@ -56,8 +56,8 @@ GRAMSTEP_BODY void store(const float (&from)[Width], float* to) {
 
 /// Sums each of `Count` values over the block in a fixed order and hands them to write(index, sum).
 /// `room` is [warps][Count] of shared memory; free for reuse after the next sync().
-template <int Count, class X, class Write>
-GRAMSTEP_BODY void block_sums(const X& x, const float (&values)[Count], double (*room)[Count],
+template <class T, int Count, class X, class Write>
+GRAMSTEP_BODY void block_sums(const X& x, const T (&values)[Count], double (*room)[Count],
                               const Write& write) {
   GRAMSTEP_UNROLL
   for (int i = 0; i < Count; ++i) {
@@ -93,22 +93,29 @@ GRAMSTEP_BODY void add_products(const float* const* rows, int tasks, std::int64_
   }
 }
 
-/// This thread's share of a span's products. `origin` is where the rows begin in the flat buffer.
-template <int Rows, class X>
-GRAMSTEP_BODY void span_products(const X& x, const GramArguments& a, std::int64_t span,
-                                 const float* const* rows, int tasks, std::int64_t origin,
-                                 float (&sums)[pairs_of(Rows)]) {
+/// Calls function(chunk) for the chunks of a span whose segments are active.
+template <class Function>
+GRAMSTEP_BODY void over_chunks(const GramArguments& a, std::int64_t span,
+                               const Function& function) {
   for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
     const Chunk chunk = a.work.chunks[c];
-    if (!a.segments[chunk.segment].active) continue;
-    const std::int64_t begin = chunk.begin - origin;
-    const int vectors = a.aligned ? chunk.count / 4 : 0;
-    for (int i = x.thread(); i < vectors; i += x.threads()) {
-      add_products<Rows, 4>(rows, tasks, begin + 4 * i, sums);
-    }
-    for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
-      add_products<Rows, 1>(rows, tasks, begin + i, sums);
-    }
+    if (a.segments[chunk.segment].active) function(chunk);
+  }
+}
+
+/// This thread's share of a chunk's products. `origin` is where the rows begin in the flat buffer.
+template <int Rows, class X>
+GRAMSTEP_BODY void chunk_products(const X& x, const Chunk& chunk, bool aligned,
+                                  const float* const* rows, int tasks, std::int64_t origin,
+                                  float (&sums)[pairs_of(Rows)]) {
+  const std::int64_t begin = chunk.begin - origin;
+  const int vectors = aligned ? chunk.count / 4 : 0;
+  GRAMSTEP_UNROLL_BY((Rows <= 2 ? 4 : 1))  // a full chunk's four sweeps: few rows, all loads in flight
+  for (int i = x.thread(); i < vectors; i += x.threads()) {
+    add_products<Rows, 4>(rows, tasks, begin + 4 * i, sums);
+  }
+  for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
+    add_products<Rows, 1>(rows, tasks, begin + i, sums);
   }
 }
 
@@ -118,8 +125,13 @@ using HeadSums = double[gram_warps][1];
 template <class X>
 GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t span,
                              HeadSums& room) {
-  float sums[1] = {};
-  span_products<1>(x, a, span, &a.heads, 1, a.work.shared_size, sums);
+  // Widened chunk by chunk: the tiled bodies' blocks have few threads to share a span.
+  double sums[1] = {};
+  over_chunks(a, span, [&](const Chunk& chunk) {
+    float of_chunk[1] = {};
+    chunk_products<1>(x, chunk, a.aligned, &a.heads, 1, a.work.shared_size, of_chunk);
+    sums[0] += static_cast<double>(of_chunk[0]);
+  });
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(a.tasks);
   double* partial = head_partials + (span - a.work.shared_spans);
   block_sums(x, sums, room, [=](int, double sum) { *partial = sum; });
@@ -161,7 +173,9 @@ struct GramBody {
   template <class X>
   GRAMSTEP_BODY void shared_span(const X& x, Shared& shared, std::int64_t span) const {
     float sums[pairs_of(Rows)] = {};
-    span_products<Rows>(x, a, span, a.rows, a.tasks, 0, sums);
+    over_chunks(a, span, [&](const Chunk& chunk) {
+      chunk_products<Rows>(x, chunk, a.aligned, a.rows, a.tasks, 0, sums);
+    });
     // The triangle of `Rows` rows is wider than that of K: only what exists is written.
     const int tasks = a.tasks;
     double* partial = a.partials + span * pairs_of(tasks);

@@ -1,4 +1,4 @@
-// The gram stage for K > 8, and for momenta of any K: rows staged through shared memory, 4x4 tiles of
+// The gram stage for K > 8, and for momenta of any K: rows staged through shared memory, 8x8 tiles of
 // pairs in registers.
 #pragma once
 
@@ -6,17 +6,43 @@
 
 namespace gramstep::kernels {
 
+/// Four consecutive elements of which `count` exist, by one access where all do and `aligned` says
+/// that they lie on 16 bytes; zeros for the others.
+GRAMSTEP_BODY void load_some(const float* from, int count, bool aligned, float (&to)[4]) {
+  if (aligned && count >= 4) return load(from, to);
+  GRAMSTEP_UNROLL
+  for (int l = 0; l < 4; ++l) to[l] = l < count ? from[l] : 0.0f;
+}
+
+/// The first `count` of four consecutive elements.
+GRAMSTEP_BODY void store_some(const float (&from)[4], int count, bool aligned, float* to) {
+  if (aligned && count >= 4) return store(from, to);
+  GRAMSTEP_UNROLL
+  for (int l = 0; l < 4; ++l) {
+    if (l < count) to[l] = from[l];
+  }
+}
+
 /// What is staged: the gradients themselves.
 struct GradientSource {
   struct Shared {};
+  struct Fetched {
+    float g[4];
+  };
 
   template <class X>
   GRAMSTEP_BODY void prepare(const X&, const GramArguments&, Shared&) const {}
 
-  template <int Width>
-  GRAMSTEP_BODY void read(const GramArguments& a, const Shared&, int k, std::int64_t at,
-                          float (&to)[Width]) const {
-    load(a.rows[k] + at, to);
+  /// Starts to read what finish() is given.
+  GRAMSTEP_BODY void fetch(const GramArguments& a, int k, std::int64_t at, int count,
+                           Fetched& to) const {
+    load_some(a.rows[k] + at, count, a.aligned, to.g);
+  }
+
+  GRAMSTEP_BODY void finish(const GramArguments&, const Shared&, int, std::int64_t, int,
+                            const Fetched& from, float (&to)[4]) const {
+    GRAMSTEP_UNROLL
+    for (int l = 0; l < 4; ++l) to[l] = from.g[l];
   }
 
   template <class X>
@@ -31,6 +57,10 @@ struct MomentumSource {
   struct Shared {
     MomentumFactors factors;
   };
+  struct Fetched {
+    float g[4];
+    float m[4];
+  };
 
   template <class X>
   GRAMSTEP_BODY void prepare(const X& x, const GramArguments& a, Shared& shared) const {
@@ -38,17 +68,20 @@ struct MomentumSource {
     x.sync();
   }
 
-  template <int Width>
-  GRAMSTEP_BODY void read(const GramArguments& a, const Shared& shared, int k, std::int64_t at,
-                          float (&to)[Width]) const {
-    float g[Width];
-    load(a.rows[k] + at, g);
-    load(a.momenta.before(k, a.tasks) + at, to);
+  GRAMSTEP_BODY void fetch(const GramArguments& a, int k, std::int64_t at, int count,
+                           Fetched& to) const {
+    load_some(a.rows[k] + at, count, a.aligned, to.g);
+    load_some(a.momenta.before(k, a.tasks) + at, count, a.aligned, to.m);
+  }
+
+  GRAMSTEP_BODY void finish(const GramArguments& a, const Shared& shared, int k, std::int64_t at,
+                            int count, const Fetched& from, float (&to)[4]) const {
+    const float keep = shared.factors.keep[k], take = shared.factors.take[k];
     GRAMSTEP_UNROLL
-    for (int l = 0; l < Width; ++l) {
-      to[l] = advance_momentum(shared.factors.keep[k], to[l], shared.factors.take[k], g[l]);
-    }
-    store(to, a.momenta.after(k, a.tasks) + at);
+    for (int l = 0; l < 4; ++l) to[l] = advance_momentum(keep, from.m[l], take, from.g[l]);
+    store_some(to, count, a.aligned, a.momenta.after(k, a.tasks) + at);
+    GRAMSTEP_UNROLL
+    for (int l = 0; l < 4; ++l) to[l] = l < count ? to[l] : 0.0f;
   }
 
   /// A segment without gradient keeps its momenta.
@@ -62,23 +95,33 @@ struct MomentumSource {
   }
 };
 
-/// A block takes a span, 64 columns at a time; each thread owns one tile of the triangle and every
-/// slices-th column. fp32 sums cover at most gram_block columns before they are widened.
-template <class Source>
+/// Up to Rows rows: 8, 16, 32 or 64. A block takes a span, `columns` at a time, and reads what comes
+/// next into registers while it multiplies what is staged. A thread owns an 8x8 tile of the triangle
+/// and every slices-th group of four columns: 16 shared reads of 16 bytes to 256 products, so that
+/// shared memory keeps up with device memory to about K = 32.
+template <class Source, int Rows>
 struct GramTiledBody {
-  static constexpr int threads = gram_threads;
-  static constexpr int tile = 4;
-  static constexpr int columns = 64;      // staged at a time
-  static constexpr int gram_block = 512;  // columns between widenings
-  static constexpr int max_tiles = pairs_of(max_tasks / tile);
+  using Fetch = typename Source::Fetched;
+  static constexpr int tile = 8;
+  static constexpr int tiles = pairs_of(Rows / tile);
+  // Lanes that share a tile: neighbours, in one warp, and at least the 8 that read 128 bytes at once.
+  static constexpr int slices = Rows <= 16 ? 32 : Rows == 32 ? 16 : 8;
+  static constexpr int threads = tiles * slices;  // 32, 96, 160, 288
+  // Staged at a time: 4 to 16 KiB, read ahead in no more registers than do not spill.
+  static constexpr int columns = Rows <= 16 ? 128 : Rows == 32 || sizeof(Fetch) == 16 ? 64 : 32;
+  static constexpr int vectors = columns / 4;
+  // To overlap one block's reads with another's products; fewer registers than that would spill.
+  static constexpr int blocks_per_sm = sizeof(Fetch) > 16 ? 1 : Rows <= 16 ? 4 : Rows == 32 ? 2 : 1;
+  static constexpr int gram_block = 512;  // products between widenings of an fp32 sum
+  // A thread stages the same four columns of every rows_apart-th row.
+  static constexpr int rows_apart = threads / vectors;
+  static_assert(threads % vectors == 0);
+  static constexpr int slots = (Rows + rows_apart - 1) / rows_apart;
   GramArguments a;
   Source source;
 
   struct Shared {
-    // Columns are apart by an odd multiple of 4 banks: 128-bit loads stay aligned, and the warp that
-    // stages 8 rows of 4 vectors hits a bank twice at most.
-    alignas(16) float staged[columns][max_tasks + 4];
-    double sums[max_tiles][tile * tile];
+    alignas(16) float staged[2][Rows][columns];
     HeadSums head_sums;
     typename Source::Shared source;
   };
@@ -90,115 +133,162 @@ struct GramTiledBody {
   }
 
  private:
-  /// What a thread computes: a tile of pairs, rows i.. against rows j.., over a slice of the columns.
+  using Products = float[tile][tile];
+  using Fetched = Fetch[slots];
+
+  /// Where in a span the staged columns begin: `available` of them, none at its end.
+  struct Stage {
+    int chunk;
+    int first;  // column of the chunk
+    std::int64_t at;
+    int available;
+  };
+
+  /// Which pairs a thread multiplies: rows i.. with rows j..
   struct Share {
-    int tile_index, i, j, slice, slices;
+    int i, j, slice;
+    bool first;   // of the lanes that share the tile
+    bool exists;  // for K tasks
   };
 
   template <class X>
   GRAMSTEP_BODY Share share(const X& x) const {
     const int tile_rows = (a.tasks + tile - 1) / tile;
-    const int tiles = pairs_of(tile_rows);
-    const int slices = x.threads() / tiles;
-    const int tile_index = x.thread() % tiles;
-    int i = 0, j = tile_index;
-    while (j >= tile_rows - i) j -= tile_rows - i++;
-    return {tile_index, i * tile, (i + j) * tile, x.thread() / tiles, slices};
+    const int index = x.thread() / slices, slice = x.thread() % slices;
+    int i = 0, j = index;
+    while (i < tile_rows && j >= tile_rows - i) j -= tile_rows - i++;
+    return {i * tile, (i + j) * tile, slice, slice == 0, index < pairs_of(tile_rows)};
   }
 
   template <class X>
   GRAMSTEP_BODY void shared_span(const X& x, Shared& shared, std::int64_t span) const {
     const Share mine = share(x);
-    double sums[tile * tile] = {};
-    for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
-      const Chunk chunk = a.work.chunks[c];
-      if (!a.segments[chunk.segment].active) {
-        source.pass_over(x, a, chunk);
-        continue;
-      }
-      for (int block = 0; block < chunk.count; block += gram_block) {
-        const int end = block + gram_block < chunk.count ? block + gram_block : chunk.count;
-        float block_products[tile * tile] = {};
-        for (int first = block; first < end; first += columns) {
-          stage(x, shared, chunk.begin + first, end - first);
-          x.sync();
-          multiply(shared, mine, block_products);
-          x.sync();
-        }
-        GRAMSTEP_UNROLL
-        for (int e = 0; e < tile * tile; ++e) sums[e] += static_cast<double>(block_products[e]);
-      }
-    }
-    add_slices(x, shared, mine, sums);
-    write_partial(x, shared, span);
-  }
-
-  /// Stages columns [at, at + columns) of all rows, zeros beyond `available` columns and K rows.
-  template <class X>
-  GRAMSTEP_BODY void stage(const X& x, Shared& shared, std::int64_t at, int available) const {
-    constexpr int patch_rows = 8, patch_vectors = 4, patches = columns / 4 / patch_vectors;
-    const int staged_rows = (a.tasks + patch_rows - 1) / patch_rows * patch_rows;
-    for (int e = x.thread(); e < staged_rows * columns / 4; e += x.threads()) {
-      const int patch = e / 32, k = patch / patches * patch_rows + e % patch_rows;
-      const int c = (patch % patches * patch_vectors + e % 32 / patch_rows) * 4;
-      float four[4] = {};
-      if (k < a.tasks) {
-        if (a.aligned && c + 4 <= available) {
-          source.read(a, shared.source, k, at + c, four);
-        } else {
-          GRAMSTEP_UNROLL
-          for (int l = 0; l < 4; ++l) {
-            float one[1] = {};
-            if (c + l < available) source.read(a, shared.source, k, at + c + l, one);
-            four[l] = one[0];
-          }
-        }
-      }
-      GRAMSTEP_UNROLL
-      for (int l = 0; l < 4; ++l) shared.staged[c + l][k] = four[l];
-    }
-  }
-
-  GRAMSTEP_BODY void multiply(const Shared& shared, const Share& mine,
-                              float (&products)[tile * tile]) const {
-    for (int c = mine.slice; c < columns && mine.slice < mine.slices; c += mine.slices) {
-      float left[tile], right[tile];
-      load(&shared.staged[c][mine.i], left);
-      load(&shared.staged[c][mine.j], right);
-      GRAMSTEP_UNROLL
-      for (int e = 0; e < tile * tile; ++e) {
-        products[e] = fmaf(left[e / tile], right[e % tile], products[e]);
-      }
-    }
-  }
-
-  /// Adds up the slices of every tile in their order.
-  template <class X>
-  GRAMSTEP_BODY void add_slices(const X& x, Shared& shared, const Share& mine,
-                                const double (&sums)[tile * tile]) const {
-    for (int slice = 0; slice < mine.slices; ++slice) {
-      if (slice == mine.slice) {
-        GRAMSTEP_UNROLL
-        for (int e = 0; e < tile * tile; ++e) {
-          double& sum = shared.sums[mine.tile_index][e];
-          sum = slice == 0 ? sums[e] : sum + sums[e];
-        }
-      }
-      x.sync();
-    }
-  }
-
-  template <class X>
-  GRAMSTEP_BODY void write_partial(const X& x, const Shared& shared, std::int64_t span) const {
-    const int tile_rows = (a.tasks + tile - 1) / tile;
     double* partial = a.partials + span * pairs_of(a.tasks);
-    for (int e = x.thread(); e < a.tasks * a.tasks; e += x.threads()) {
-      const int i = e / a.tasks, j = e % a.tasks;
-      if (i > j) continue;
-      const int at = pair_index(i / tile, j / tile, tile_rows);
-      partial[pair_index(i, j, a.tasks)] = shared.sums[at][i % tile * tile + j % tile];
+    Products products = {};
+    Fetched fetched;
+    bool begun = false;
+    int terms = 0, buffer = 0;
+    Stage stage = chunk_from(x, a.work.spans[span].first, span);
+    fetch(x, stage, fetched);
+    while (stage.available > 0) {
+      put(x, shared, stage, fetched, shared.staged[buffer]);
+      x.sync();  // and nobody reads the other buffer any more
+      stage = next(x, stage, span);
+      fetch(x, stage, fetched);
+      if (mine.exists) multiply(shared.staged[buffer], mine, products);
+      buffer = 1 - buffer;
+      terms += 4 * (vectors / slices);
+      if (terms == gram_block) {
+        widen(x, mine, products, partial, begun);
+        begun = true;
+        terms = 0;
+      }
+    }
+    widen(x, mine, products, partial, begun);
+  }
+
+  /// The first columns of the first active chunk of a span from `chunk` on.
+  template <class X>
+  GRAMSTEP_BODY Stage chunk_from(const X& x, int chunk, std::int64_t span) const {
+    for (; chunk < a.work.spans[span].last; ++chunk) {
+      const Chunk& here = a.work.chunks[chunk];
+      if (a.segments[here.segment].active) return {chunk, 0, here.begin, here.count};
+      source.pass_over(x, a, here);
+    }
+    return {chunk, 0, 0, 0};
+  }
+
+  /// The columns that follow.
+  template <class X>
+  GRAMSTEP_BODY Stage next(const X& x, const Stage& stage, std::int64_t span) const {
+    if (stage.available <= columns) return chunk_from(x, stage.chunk + 1, span);
+    return {stage.chunk, stage.first + columns, stage.at + columns, stage.available - columns};
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void fetch(const X& x, const Stage& stage, Fetched& to) const {
+    const int c = x.thread() % vectors * 4, count = stage.available - c;
+    if (count <= 0) return;
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < slots; ++s) {
+      const int k = x.thread() / vectors + s * rows_apart;
+      if (k < a.tasks) source.fetch(a, k, stage.at + c, count, to[s]);
+    }
+  }
+
+  /// Stages what was fetched; zeros beyond K rows and the columns that are available.
+  template <class X>
+  GRAMSTEP_BODY void put(const X& x, const Shared& shared, const Stage& stage, const Fetched& from,
+                         float (&staged)[Rows][columns]) const {
+    const int c = x.thread() % vectors * 4, count = stage.available - c;
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < slots; ++s) {
+      const int k = x.thread() / vectors + s * rows_apart;
+      if (k >= Rows) continue;
+      float four[4] = {};
+      if (k < a.tasks && count > 0) source.finish(a, shared.source, k, stage.at + c, count, from[s], four);
+      store(four, &staged[k][c]);
+    }
+  }
+
+  GRAMSTEP_BODY void multiply(const float (&staged)[Rows][columns], const Share& mine,
+                              Products& products) const {
+    GRAMSTEP_UNROLL_BY(1)  // two turns at once do not fit the registers
+    for (int c = 4 * mine.slice; c < columns; c += 4 * slices) {
+      float left[tile][4];
+      GRAMSTEP_UNROLL
+      for (int i = 0; i < tile; ++i) load(&staged[mine.i + i][c], left[i]);
+      GRAMSTEP_UNROLL
+      for (int j = 0; j < tile; ++j) {
+        float right[4];
+        load(&staged[mine.j + j][c], right);
+        GRAMSTEP_UNROLL
+        for (int i = 0; i < tile; ++i) {
+          GRAMSTEP_UNROLL
+          for (int l = 0; l < 4; ++l) products[i][j] = fmaf(left[i][l], right[l], products[i][j]);
+        }
+      }
+    }
+  }
+
+  /// Adds the slices of every product to the span's partial, or lets it begin with them; products = 0.
+  template <class X>
+  GRAMSTEP_BODY void widen(const X& x, const Share& mine, Products& products, double* partial,
+                           bool begun) const {
+    GRAMSTEP_UNROLL
+    for (int i = 0; i < tile; ++i) {
+      GRAMSTEP_UNROLL
+      for (int j = 0; j < tile; ++j) {
+        const double sum = x.template warp_sum<slices>(static_cast<double>(products[i][j]));
+        products[i][j] = 0.0f;
+        const int row = mine.i + i, column = mine.j + j;
+        if (!mine.first || !mine.exists || row > column || column >= a.tasks) continue;
+        double& entry = partial[pair_index(row, column, a.tasks)];
+        entry = begun ? entry + sum : sum;
+      }
     }
   }
 };
+
+/// Calls function(body) with the body for K = a.tasks.
+template <class Source, class Function>
+void with_tiled_body(const GramArguments& a, const Source& source, const Function& function) {
+  if (a.tasks <= 8) return function(GramTiledBody<Source, 8>{a, source});
+  if (a.tasks <= 16) return function(GramTiledBody<Source, 16>{a, source});
+  if (a.tasks <= 32) return function(GramTiledBody<Source, 32>{a, source});
+  function(GramTiledBody<Source, 64>{a, source});
+}
+
+/// Calls function(body) with the body for K = a.tasks and, where there are any, momenta.
+template <class Function>
+void with_gram_body(const GramArguments& a, const MomentumSource& momenta,
+                    const Function& function) {
+  if (a.momenta.rows != nullptr) return with_tiled_body(a, momenta, function);
+  if (a.tasks == 1) return function(GramBody<1>{a});
+  if (a.tasks == 2) return function(GramBody<2>{a});
+  if (a.tasks <= 4) return function(GramBody<4>{a});
+  if (a.tasks <= 8) return function(GramBody<8>{a});
+  with_tiled_body(a, GradientSource{}, function);
+}
 
 }  // namespace gramstep::kernels

@@ -53,6 +53,10 @@ GRAMSTEP_BODY bool is_finite(double value) { return value - value == 0; }
 
 using PlanSums = double[plan_threads];
 
+/// Doubles of shared memory in which a solve works where its numbers fit, K = 32 for most: threads
+/// wait for each other's results many times, and not for the second-level cache then.
+inline constexpr std::int64_t near_size = 5 * 1024;
+
 /// out[c] = the sum of column c over all rows, in an order that depends on the block size alone.
 template <class X>
 GRAMSTEP_BODY void add_columns(const X& x, PlanSums& room, const double* from, std::int64_t rows,
@@ -78,15 +82,18 @@ GRAMSTEP_BODY void add_columns(const X& x, PlanSums& room, const double* from, s
   x.sync();
 }
 
-/// The sum of term(e) over [0, count), the same for every thread.
+/// The sum of term(e) over [0, count), the same for every thread. The block is a power of two.
 template <class X, class Term>
 GRAMSTEP_BODY double block_total(const X& x, PlanSums& room, std::int64_t count, const Term& term) {
   double sum = 0;
   for (std::int64_t e = x.thread(); e < count; e += x.threads()) sum += term(e);
   room[x.thread()] = sum;
+  for (int half = x.threads() / 2; half > 0; half /= 2) {
+    x.sync();
+    if (x.thread() < half) room[x.thread()] += room[x.thread() + half];
+  }
   x.sync();
-  double total = 0;
-  for (int t = 0; t < x.threads(); ++t) total += room[t];
+  const double total = room[0];
   x.sync();
   return total;
 }
@@ -110,6 +117,7 @@ struct ProjectionPlan {
   const PlanArguments& a;
   const Aggregator& aggregator;
   std::int64_t projection;
+  double* near = nullptr;  // [near_size] of faster memory to work in, where there is any
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, PlanSums& room) const {
@@ -171,12 +179,22 @@ struct ProjectionPlan {
       const std::int64_t step = a.state->steps + 1;
       const double* state = state_in(current);
       double* next_state = state_in(1 - current);
-      const Solution solution =
-          aggregator.weights(x,
-                             GramProblem{tasks(), gram(), losses(), step, projection, state,
-                                         next_state, scratch() + plan_scratch(tasks())},
-                             weights());
+      GramProblem problem{tasks(), gram(), losses(), step, projection, state,
+                          next_state, scratch() + plan_scratch(tasks())};
+      double* w = weights();
+      const std::int64_t squares = std::int64_t{tasks()} * tasks();
+      const std::int64_t room = a.scratch_stride - plan_scratch(tasks());
+      const bool fits = squares + tasks() + room <= near_size;
+      if (near != nullptr && fits) {
+        for (std::int64_t e = x.thread(); e < squares; e += x.threads()) near[e] = gram()[e];
+        problem.gram = near;
+        w = near + squares;
+        problem.scratch = w + tasks();
+        x.sync();
+      }
+      const Solution solution = aggregator.weights(x, problem, w);
       x.sync();
+      for (int i = x.thread(); w != weights() && i < tasks(); i += x.threads()) weights()[i] = w[i];
       if (x.thread() == 0) a.memory.solutions[projection] = solution;
       if (a.smoothing > 0) smooth(x, step, state, next_state);
     }
@@ -345,11 +363,12 @@ struct PlanBody {
 
   struct Shared {
     PlanSums sums;
+    double near[near_size];
   };
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    ProjectionPlan<Aggregator>{a, aggregator, x.block()}(x, shared.sums);
+    ProjectionPlan<Aggregator>{a, aggregator, x.block(), shared.near}(x, shared.sums);
     if (decides) StepDecision{a, rule}(x, shared.sums);
   }
 };

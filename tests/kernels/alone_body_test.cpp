@@ -30,7 +30,11 @@ TEST(CombineBody, HasTheBitsOfTheCpu) {
         Floats got(size, shift), expected(size, shift);
         body.weights = weights.data();
         body.combined = got.data();
-        body.size = size;
+        Layout layout;
+        layout.add("row", {size});
+        const host::Work work(layout, {0});
+        body.chunks = work.chunks.data();
+        body.chunk_count = static_cast<std::int32_t>(work.chunks.size());
         body.tasks = tasks;
         body.aligned = shift == 0;
         std::vector<float> rounded(weights.begin(), weights.end());

@@ -47,16 +47,8 @@ class StageRig {
 
   void run_gram(const simt::Launch& order) {
     const kernels::GramArguments a = gram_arguments();
-    const int tasks = setup.tasks;
-    if (setup.traits.momentum) {
-      const kernels::MomentumSource source{aggregator(), losses};
-      return launch(order, kernels::GramTiledBody<kernels::MomentumSource>{a, source}, spans());
-    }
-    if (tasks == 1) return launch(order, kernels::GramBody<1>{a}, spans());
-    if (tasks == 2) return launch(order, kernels::GramBody<2>{a}, spans());
-    if (tasks <= 4) return launch(order, kernels::GramBody<4>{a}, spans());
-    if (tasks <= 8) return launch(order, kernels::GramBody<8>{a}, spans());
-    launch(order, kernels::GramTiledBody<kernels::GradientSource>{a, {}}, spans());
+    kernels::with_gram_body(a, {aggregator(), losses},
+                            [&](const auto& body) { launch(order, body, spans()); });
   }
   void run_gram_on_cpu() {
     const host::FlushToZero flush;

@@ -32,15 +32,17 @@ class FiberContext {
     return from_bits<T>(values[0 <= source && source < warp_size ? source : lane()]);
   }
 
-  /// Sum over the warp in lane 0, the very bits that shuffle_down by 16, 8, 4, 2 and 1 would give;
-  /// garbage in the other lanes. One meeting instead of five: most of a test's time is switches.
-  template <class T>
+  /// Sum over each group of `Lanes` lanes in its first one, the very bits that shuffle_down by
+  /// Lanes / 2, .., 2 and 1 would give; garbage in the other lanes. One meeting instead of five:
+  /// most of a test's time is switches.
+  template <int Lanes = warp_size, class T>
   T warp_sum(T value, Site site = Site::here()) const {
+    static_assert(warp_size % Lanes == 0);
     const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "warp_sum", site);
-    if (lane() != 0) return from_bits<T>(~std::uint64_t{0});
-    T sums[warp_size];
-    for (int i = 0; i < warp_size; ++i) sums[i] = from_bits<T>(values[i]);
-    for (int half = warp_size / 2; half > 0; half /= 2) {
+    if (lane() % Lanes != 0) return from_bits<T>(~std::uint64_t{0});
+    T sums[Lanes];
+    for (int i = 0; i < Lanes; ++i) sums[i] = from_bits<T>(values[lane() + i]);
+    for (int half = Lanes / 2; half > 0; half /= 2) {
       for (int i = 0; i < half; ++i) sums[i] = static_cast<T>(sums[i] + sums[i + half]);
     }
     return sums[0];

@@ -78,7 +78,7 @@ struct Newton {
   static constexpr double converged = 1e-14;
 
   static constexpr std::int64_t scratch(int tasks) {
-    return 2 * std::int64_t{tasks} * tasks + 11 * std::int64_t{tasks};
+    return 2 * std::int64_t{tasks} * tasks + 13 * std::int64_t{tasks};
   }
   GRAMSTEP_BODY double* cosines() const { return memory; }
   GRAMSTEP_BODY double* matrix() const { return memory + tasks * tasks; }
@@ -93,7 +93,10 @@ struct Newton {
   GRAMSTEP_BODY double* step() const { return vector(7); }
   GRAMSTEP_BODY double* trial() const { return vector(8); }
   GRAMSTEP_BODY double* used() const { return vector(9); }
-  GRAMSTEP_BODY double* terms() const { return vector(10); }  // sum_j |C_ij u_j|
+  // Of every condition, for whoever asks for the largest: no thread divides for all of them.
+  GRAMSTEP_BODY double* errors() const { return vector(10); }  // relative, with the ridge
+  GRAMSTEP_BODY double* shares() const { return vector(11); }  // of the ridge
+  GRAMSTEP_BODY double* offs() const { return vector(12); }  // slopes relative to what they sum up
 
   /// Writes w [K] and sets iterations and residual. Ends with a barrier.
   template <class X>
@@ -128,9 +131,9 @@ struct Newton {
       }
       accept(x);
       descent = infinity;
-      const double error = largest_error(ridge), off = largest_slope();
+      const double error = largest(errors()), off = largest(offs());
       if ((error <= near || off <= converged) && ridge > 0 && !needs_ridge) {
-        needs_ridge = largest_share(ridge) > 1e-2;
+        needs_ridge = largest(shares()) > 1e-2;
         if (!needs_ridge) {
           ridge = 0;
           x.sync();
@@ -152,7 +155,12 @@ struct Newton {
       if (error > 1e-2 && off > rounding) descent = dot(slope(), step(), tasks);
       look(x, length);
     }
-    residual = largest_error(0);
+    x.sync();
+    for_each(x, tasks, [&](int i) {
+      errors()[i] = units()[i] == 0 ? 0.0 : fabs(along()[i] / force()[i] - 1);
+    });
+    x.sync();
+    residual = largest(errors());
     x.sync();
   }
 
@@ -183,8 +191,8 @@ struct Newton {
     x.sync();
   }
 
-  /// Computes along, terms, force, stiffness and slope for u = trial. Begins after a barrier and
-  /// ends with one.
+  /// Computes along, force, stiffness, slope and the conditions' errors for u = trial. Begins after a
+  /// barrier and ends with one.
   template <class X>
   GRAMSTEP_BODY void evaluate(const X& x, double ridge) const {
     const double* at = trial();
@@ -198,44 +206,24 @@ struct Newton {
         sum += term;
         absolute += fabs(term);
       }
+      const double wanted = m * power, carried = ridge * at[i];
       along()[i] = sum;
-      terms()[i] = absolute;
-      force()[i] = m * power;
+      force()[i] = wanted;
       stiffness()[i] = power / t / alpha;
-      slope()[i] = force()[i] - along()[i] - ridge * at[i];
+      slope()[i] = wanted - sum - carried;
+      errors()[i] = m == 0 ? 0.0 : fabs((sum + carried) / wanted - 1);
+      shares()[i] = m == 0 ? 0.0 : carried / wanted;
+      offs()[i] = m == 0 ? 0.0 : fabs(slope()[i]) / (absolute + wanted);
     });
     x.sync();
   }
 
-  /// The largest relative error of the condition with the ridge; every thread's own.
-  GRAMSTEP_BODY double largest_error(double ridge) const {
-    double largest = 0;
+  /// The largest of K values >= 0; every thread's own.
+  GRAMSTEP_BODY double largest(const double* values) const {
+    double result = 0;
     GRAMSTEP_ROLLED
-    for (int i = 0; i < tasks; ++i) {
-      if (units()[i] == 0) continue;
-      largest = fmax(largest, fabs((along()[i] + ridge * u()[i]) / force()[i] - 1));
-    }
-    return largest;
-  }
-
-  /// The largest slope relative to the terms it is the sum of; every thread's own.
-  GRAMSTEP_BODY double largest_slope() const {
-    double largest = 0;
-    GRAMSTEP_ROLLED
-    for (int i = 0; i < tasks; ++i) {
-      if (units()[i] > 0) largest = fmax(largest, fabs(slope()[i]) / (terms()[i] + force()[i]));
-    }
-    return largest;
-  }
-
-  /// The largest part that the ridge has in a condition.
-  GRAMSTEP_BODY double largest_share(double ridge) const {
-    double largest = 0;
-    GRAMSTEP_ROLLED
-    for (int i = 0; i < tasks; ++i) {
-      if (units()[i] > 0) largest = fmax(largest, ridge * u()[i] / force()[i]);
-    }
-    return largest;
+    for (int i = 0; i < tasks; ++i) result = values[i] > result ? values[i] : result;
+    return result;
   }
 
   template <class X>
