@@ -141,7 +141,7 @@ void add(Subject subject, const Case& which, const Gpu& gpu, const Budget& budge
 }
 
 void register_all(const Gpu& gpu, bool quick) {
-  const std::vector<int> tasks = quick ? std::vector{1, 8} : std::vector{1, 2, 4, 8, 16, 32};
+  const std::vector<int> tasks = quick ? std::vector{1, 8} : std::vector{1, 2, 4, 8, 16, 32, 64};
   const std::int64_t large = quick ? 1'000'000 : std::int64_t{1} << 26;
   std::vector<std::int64_t> sizes{10'000, large};
   if (!quick) sizes.insert(sizes.end(), {100'000, 1'000'000, 10'000'000, 1'000'000'000});

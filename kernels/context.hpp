@@ -11,6 +11,10 @@
 //   void sync()                         barrier of the block
 //   T warp_sum<Lanes = 32>(T)           sum over each group of that many lanes, in its first one;
 //                                       all lanes of the warp call
+//   void copy_async(to, from)           16 bytes from global to shared memory, both aligned to them
+//   void commit_copies()                makes the copies since the last commit, if any, one group
+//   void wait_for_copies<Pending>()     until no more than that many of the caller's groups are on
+//                                       their way; sync() then shows them to the others
 #pragma once
 
 #include <cstdint>

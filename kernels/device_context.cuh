@@ -1,6 +1,7 @@
 // The device's execution context, and the launch of a kernel body.
 #pragma once
 
+#include <cuda_pipeline_primitives.h>
 #include <cuda_runtime.h>
 #include <cub/warp/warp_reduce.cuh>
 
@@ -25,6 +26,16 @@ struct DeviceContext {
   __device__ int warp() const { return thread() / 32; }
   __device__ void sync() const { __syncthreads(); }
 
+  /// 16 bytes, by the copy engine of the multiprocessor's where it has one.
+  __device__ void copy_async(float* to, const float* from) const {
+    __pipeline_memcpy_async(to, from, 16);
+  }
+  __device__ void commit_copies() const { __pipeline_commit(); }
+  template <int Pending>
+  __device__ void wait_for_copies() const {
+    __pipeline_wait_prior(Pending);
+  }
+
   template <int Lanes = 32, class T>
   __device__ T warp_sum(T value) const {
     using Reduce = cub::WarpReduce<T, Lanes>;
@@ -42,19 +53,9 @@ inline void check(cudaError_t status, const char* call) {
                   cudaGetErrorString(status));
 }
 
-/// How many blocks of a body a multiprocessor is to hold at least: what the body asks for, or one.
-template <class Body>
-constexpr int blocks_per_sm() {
-  if constexpr (requires { Body::blocks_per_sm; }) {
-    return Body::blocks_per_sm;
-  } else {
-    return 1;
-  }
-}
-
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
 template <class Body>
-__global__ void __launch_bounds__(Body::threads, blocks_per_sm<Body>()) run_body(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(Body::threads, 1) run_body(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
   body(DeviceContext{}, shared);
 }
@@ -66,6 +67,12 @@ void launch(const Body& body, std::int64_t blocks, Stream stream, const char* na
             int threads = Body::threads) {
   if (blocks == 0) return;
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, 0x7fffffff));
+  if constexpr (sizeof(typename Body::Shared) > 16 * 1024) {
+    // What a driver sets aside by itself may hold one block, and leave room for it alone.
+    check(cudaFuncSetAttribute(run_body<Body>, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          name);
+  }
   run_body<<<grid, threads, 0, stream>>>(body);
   check(cudaGetLastError(), name);
 }

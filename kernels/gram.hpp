@@ -141,9 +141,11 @@ GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t sp
 template <class X, class SharedSpan>
 GRAMSTEP_BODY void over_spans(const X& x, const GramArguments& a, HeadSums& room,
                               const SharedSpan& shared_span) {
-  const std::int64_t spans = std::int64_t{a.work.shared_spans} + a.work.head_spans;
-  for (std::int64_t span = x.block(); span < spans; span += x.blocks()) {
-    if (span < a.work.shared_spans) {
+  // 32 bits and no total kept: the bodies have no register to spare. There are fewer than 2^31 spans.
+  for (auto span = static_cast<std::uint32_t>(x.block());
+       span < static_cast<std::uint32_t>(a.work.shared_spans + a.work.head_spans);
+       span += static_cast<std::uint32_t>(x.blocks())) {
+    if (span < static_cast<std::uint32_t>(a.work.shared_spans)) {
       shared_span(span);
     } else {
       head_span(x, a, span, room);

@@ -1,4 +1,4 @@
-// The gram stage for K > 8, and for momenta of any K: rows staged through shared memory, 8x8 tiles of
+// The gram stage for K > 8, and for momenta of any K: rows staged through shared memory, 8x4 tiles of
 // pairs in registers.
 #pragma once
 
@@ -6,43 +6,22 @@
 
 namespace gramstep::kernels {
 
-/// Four consecutive elements of which `count` exist, by one access where all do and `aligned` says
-/// that they lie on 16 bytes; zeros for the others.
-GRAMSTEP_BODY void load_some(const float* from, int count, bool aligned, float (&to)[4]) {
-  if (aligned && count >= 4) return load(from, to);
-  GRAMSTEP_UNROLL
-  for (int l = 0; l < 4; ++l) to[l] = l < count ? from[l] : 0.0f;
-}
-
-/// The first `count` of four consecutive elements.
-GRAMSTEP_BODY void store_some(const float (&from)[4], int count, bool aligned, float* to) {
-  if (aligned && count >= 4) return store(from, to);
-  GRAMSTEP_UNROLL
-  for (int l = 0; l < 4; ++l) {
-    if (l < count) to[l] = from[l];
-  }
-}
-
 /// What is staged: the gradients themselves.
 struct GradientSource {
   struct Shared {};
-  struct Fetched {
-    float g[4];
-  };
 
   template <class X>
   GRAMSTEP_BODY void prepare(const X&, const GramArguments&, Shared&) const {}
 
-  /// Starts to read what finish() is given.
-  GRAMSTEP_BODY void fetch(const GramArguments& a, int k, std::int64_t at, int count,
-                           Fetched& to) const {
-    load_some(a.rows[k] + at, count, a.aligned, to.g);
-  }
-
-  GRAMSTEP_BODY void finish(const GramArguments&, const Shared&, int, std::int64_t, int,
-                            const Fetched& from, float (&to)[4]) const {
-    GRAMSTEP_UNROLL
-    for (int l = 0; l < 4; ++l) to[l] = from.g[l];
+  /// Has Width elements of row k from `at` on copied to `to`, by X's next wait_for_copies.
+  template <int Width, class X>
+  GRAMSTEP_BODY void stage(const X& x, const GramArguments& a, const Shared&, int k,
+                           std::int64_t at, float* to) const {
+    if constexpr (Width == 4) {
+      x.copy_async(to, a.rows[k] + at);
+    } else {
+      *to = a.rows[k][at];
+    }
   }
 
   template <class X>
@@ -57,10 +36,6 @@ struct MomentumSource {
   struct Shared {
     MomentumFactors factors;
   };
-  struct Fetched {
-    float g[4];
-    float m[4];
-  };
 
   template <class X>
   GRAMSTEP_BODY void prepare(const X& x, const GramArguments& a, Shared& shared) const {
@@ -68,20 +43,18 @@ struct MomentumSource {
     x.sync();
   }
 
-  GRAMSTEP_BODY void fetch(const GramArguments& a, int k, std::int64_t at, int count,
-                           Fetched& to) const {
-    load_some(a.rows[k] + at, count, a.aligned, to.g);
-    load_some(a.momenta.before(k, a.tasks) + at, count, a.aligned, to.m);
-  }
-
-  GRAMSTEP_BODY void finish(const GramArguments& a, const Shared& shared, int k, std::int64_t at,
-                            int count, const Fetched& from, float (&to)[4]) const {
-    const float keep = shared.factors.keep[k], take = shared.factors.take[k];
+  template <int Width, class X>
+  GRAMSTEP_BODY void stage(const X&, const GramArguments& a, const Shared& shared, int k,
+                           std::int64_t at, float* to) const {
+    float g[Width], m[Width];
+    load(a.rows[k] + at, g);
+    load(a.momenta.before(k, a.tasks) + at, m);
     GRAMSTEP_UNROLL
-    for (int l = 0; l < 4; ++l) to[l] = advance_momentum(keep, from.m[l], take, from.g[l]);
-    store_some(to, count, a.aligned, a.momenta.after(k, a.tasks) + at);
-    GRAMSTEP_UNROLL
-    for (int l = 0; l < 4; ++l) to[l] = l < count ? to[l] : 0.0f;
+    for (int l = 0; l < Width; ++l) {
+      m[l] = advance_momentum(shared.factors.keep[k], m[l], shared.factors.take[k], g[l]);
+    }
+    store(m, a.momenta.after(k, a.tasks) + at);
+    store(m, to);
   }
 
   /// A segment without gradient keeps its momenta.
@@ -95,33 +68,31 @@ struct MomentumSource {
   }
 };
 
-/// Up to Rows rows: 8, 16, 32 or 64. A block takes a span, `columns` at a time, and reads what comes
-/// next into registers while it multiplies what is staged. A thread owns an 8x8 tile of the triangle
-/// and every slices-th group of four columns: 16 shared reads of 16 bytes to 256 products, so that
-/// shared memory keeps up with device memory to about K = 32.
+/// Up to Rows rows: 8, 16, 32 or 64. A block takes a span, `columns` at a time, and has those that come
+/// next copied to shared memory while it multiplies what is there. A thread owns a tile of the triangle,
+/// 8 rows by 4, and every slices-th group of four columns: 12 shared reads of 16 bytes to 128 products.
 template <class Source, int Rows>
 struct GramTiledBody {
-  using Fetch = typename Source::Fetched;
-  static constexpr int tile = 8;
-  static constexpr int tiles = pairs_of(Rows / tile);
-  // Lanes that share a tile: neighbours, in one warp, and at least the 8 that read 128 bytes at once.
-  static constexpr int slices = Rows <= 16 ? 32 : Rows == 32 ? 16 : 8;
-  static constexpr int threads = tiles * slices;  // 32, 96, 160, 288
-  // Staged at a time: 4 to 16 KiB, read ahead in no more registers than do not spill.
-  static constexpr int columns = Rows <= 16 ? 128 : Rows == 32 || sizeof(Fetch) == 16 ? 64 : 32;
+  static constexpr int high = 8, wide = 4;
+  static constexpr int tiles = Rows / high * (Rows / high + 1);
+  // Lanes that share a tile: neighbours, in one warp, 8 of which read 128 bytes at once; or 4, whose
+  // neighbours mostly read the same rows on the left.
+  static constexpr int slices = Rows == 8 ? 32 : Rows == 16 ? 16 : Rows == 32 ? 8 : 4;
+  static constexpr int threads = tiles * slices;  // 64, 96, 160, 288
+  static constexpr int columns = 2048 / Rows;     // staged at a time: 8 KiB
+  static constexpr int depth = 4;                 // stages, all but one on their way
   static constexpr int vectors = columns / 4;
-  // To overlap one block's reads with another's products; fewer registers than that would spill.
-  static constexpr int blocks_per_sm = sizeof(Fetch) > 16 ? 1 : Rows <= 16 ? 4 : Rows == 32 ? 2 : 1;
-  static constexpr int gram_block = 512;  // products between widenings of an fp32 sum
   // A thread stages the same four columns of every rows_apart-th row.
   static constexpr int rows_apart = threads / vectors;
-  static_assert(threads % vectors == 0);
   static constexpr int slots = (Rows + rows_apart - 1) / rows_apart;
+  static constexpr int gram_block = 512;  // products between widenings of an fp32 sum
+  static constexpr int terms = vectors / slices * 4;  // of a stage in a thread's every product
+  static_assert(threads % vectors == 0 && vectors % slices == 0 && gram_block % terms == 0);
   GramArguments a;
   Source source;
 
   struct Shared {
-    alignas(16) float staged[2][Rows][columns];
+    alignas(16) float staged[depth][Rows][columns];
     HeadSums head_sums;
     typename Source::Shared source;
   };
@@ -133,58 +104,48 @@ struct GramTiledBody {
   }
 
  private:
-  using Products = float[tile][tile];
-  using Fetched = Fetch[slots];
+  using Products = float[high][wide];
 
-  /// Where in a span the staged columns begin: `available` of them, none at its end.
+  /// Where staged columns begin: `available` of them to the chunk's end, none beyond the span.
   struct Stage {
     int chunk;
-    int first;  // column of the chunk
     std::int64_t at;
     int available;
   };
 
   /// Which pairs a thread multiplies: rows i.. with rows j..
   struct Share {
-    int i, j, slice;
-    bool first;   // of the lanes that share the tile
+    int i, j;
     bool exists;  // for K tasks
   };
 
   template <class X>
   GRAMSTEP_BODY Share share(const X& x) const {
-    const int tile_rows = (a.tasks + tile - 1) / tile;
-    const int index = x.thread() / slices, slice = x.thread() % slices;
-    int i = 0, j = index;
-    while (i < tile_rows && j >= tile_rows - i) j -= tile_rows - i++;
-    return {i * tile, (i + j) * tile, slice, slice == 0, index < pairs_of(tile_rows)};
+    const int tile_rows = (a.tasks + high - 1) / high;
+    const int index = x.thread() / slices;
+    int i = 0, j = index;  // tiles on the diagonal and to its right, row by row
+    while (i < tile_rows && j >= high / wide * (tile_rows - i)) {
+      j -= high / wide * (tile_rows - i++);
+    }
+    return {i * high, i * high + j * wide, i < tile_rows};
   }
 
   template <class X>
   GRAMSTEP_BODY void shared_span(const X& x, Shared& shared, std::int64_t span) const {
     const Share mine = share(x);
-    double* partial = a.partials + span * pairs_of(a.tasks);
     Products products = {};
-    Fetched fetched;
-    bool begun = false;
-    int terms = 0, buffer = 0;
-    Stage stage = chunk_from(x, a.work.spans[span].first, span);
-    fetch(x, stage, fetched);
-    while (stage.available > 0) {
-      put(x, shared, stage, fetched, shared.staged[buffer]);
-      x.sync();  // and nobody reads the other buffer any more
-      stage = next(x, stage, span);
-      fetch(x, stage, fetched);
-      if (mine.exists) multiply(shared.staged[buffer], mine, products);
-      buffer = 1 - buffer;
-      terms += 4 * (vectors / slices);
-      if (terms == gram_block) {
-        widen(x, mine, products, partial, begun);
-        begun = true;
-        terms = 0;
-      }
+    Stage ahead = chunk_from(x, a.work.spans[span].first, span);
+    int filled = 0;
+    for (int s = 0; s < depth - 1; ++s) filled += fill(x, shared, filled, span, ahead);
+    for (int stage = 0; stage < filled; ++stage) {
+      x.template wait_for_copies<depth - 2>();
+      x.sync();  // everybody's copies are there, and nobody reads what is filled next
+      filled += fill(x, shared, filled, span, ahead);
+      if (mine.exists) multiply(x, shared.staged[stage % depth], mine, products);
+      const bool full = (stage + 1) % (gram_block / terms) == 0;
+      if (full) widen(x, mine, products, span, stage + 1 > gram_block / terms);
     }
-    widen(x, mine, products, partial, begun);
+    widen(x, mine, products, span, filled >= gram_block / terms);
   }
 
   /// The first columns of the first active chunk of a span from `chunk` on.
@@ -192,60 +153,75 @@ struct GramTiledBody {
   GRAMSTEP_BODY Stage chunk_from(const X& x, int chunk, std::int64_t span) const {
     for (; chunk < a.work.spans[span].last; ++chunk) {
       const Chunk& here = a.work.chunks[chunk];
-      if (a.segments[here.segment].active) return {chunk, 0, here.begin, here.count};
+      if (a.segments[here.segment].active) return {chunk, here.begin, here.count};
       source.pass_over(x, a, here);
     }
-    return {chunk, 0, 0, 0};
+    return {chunk, 0, 0};
   }
 
-  /// The columns that follow.
+  /// Starts to fill a stage, the filled-th of the span, with the columns ahead, zeros beyond K rows and
+  /// what is available, and goes on to the next ones. 1, or 0 where no columns are left.
   template <class X>
-  GRAMSTEP_BODY Stage next(const X& x, const Stage& stage, std::int64_t span) const {
-    if (stage.available <= columns) return chunk_from(x, stage.chunk + 1, span);
-    return {stage.chunk, stage.first + columns, stage.at + columns, stage.available - columns};
-  }
-
-  template <class X>
-  GRAMSTEP_BODY void fetch(const X& x, const Stage& stage, Fetched& to) const {
-    const int c = x.thread() % vectors * 4, count = stage.available - c;
-    if (count <= 0) return;
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < slots; ++s) {
-      const int k = x.thread() / vectors + s * rows_apart;
-      if (k < a.tasks) source.fetch(a, k, stage.at + c, count, to[s]);
+  GRAMSTEP_BODY int fill(const X& x, Shared& shared, int filled, std::int64_t span,
+                         Stage& ahead) const {
+    const bool any = ahead.available > 0;
+    if (any) {
+      put(x, shared, ahead, shared.staged[filled % depth]);
+      ahead = ahead.available > columns
+                  ? Stage{ahead.chunk, ahead.at + columns, ahead.available - columns}
+                  : chunk_from(x, ahead.chunk + 1, span);
     }
+    x.commit_copies();  // of nothing too: waiting counts commits
+    return any ? 1 : 0;
   }
 
-  /// Stages what was fetched; zeros beyond K rows and the columns that are available.
   template <class X>
-  GRAMSTEP_BODY void put(const X& x, const Shared& shared, const Stage& stage, const Fetched& from,
+  GRAMSTEP_BODY void put(const X& x, const Shared& shared, const Stage& ahead,
                          float (&staged)[Rows][columns]) const {
-    const int c = x.thread() % vectors * 4, count = stage.available - c;
+    const int c = x.thread() % vectors * 4, available = ahead.available - c;
+    const bool whole = a.aligned && available >= 4;
     GRAMSTEP_UNROLL
     for (int s = 0; s < slots; ++s) {
       const int k = x.thread() / vectors + s * rows_apart;
       if (k >= Rows) continue;
-      float four[4] = {};
-      if (k < a.tasks && count > 0) source.finish(a, shared.source, k, stage.at + c, count, from[s], four);
-      store(four, &staged[k][c]);
+      float* to = &staged[k][c];
+      if (whole && k < a.tasks) {
+        source.template stage<4>(x, a, shared.source, k, ahead.at + c, to);
+      } else {
+        put_singly(x, shared, k, ahead.at + c, k < a.tasks ? available : 0, to);
+      }
     }
   }
 
-  GRAMSTEP_BODY void multiply(const float (&staged)[Rows][columns], const Share& mine,
+  template <class X>
+  GRAMSTEP_BODY void put_singly(const X& x, const Shared& shared, int k, std::int64_t at,
+                                int available, float* to) const {
+    GRAMSTEP_UNROLL_BY(1)  // seldom taken: let it take few registers
+    for (int l = 0; l < 4; ++l) {
+      if (l < available) {
+        source.template stage<1>(x, a, shared.source, k, at + l, to + l);
+      } else {
+        to[l] = 0.0f;
+      }
+    }
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void multiply(const X& x, const float (&staged)[Rows][columns], const Share& mine,
                               Products& products) const {
-    GRAMSTEP_UNROLL_BY(1)  // two turns at once do not fit the registers
-    for (int c = 4 * mine.slice; c < columns; c += 4 * slices) {
-      float left[tile][4];
+    GRAMSTEP_UNROLL_BY(1)
+    for (int c = x.thread() % slices * 4; c < columns; c += 4 * slices) {
+      float right[wide][4];
       GRAMSTEP_UNROLL
-      for (int i = 0; i < tile; ++i) load(&staged[mine.i + i][c], left[i]);
+      for (int j = 0; j < wide; ++j) load(&staged[mine.j + j][c], right[j]);
       GRAMSTEP_UNROLL
-      for (int j = 0; j < tile; ++j) {
-        float right[4];
-        load(&staged[mine.j + j][c], right);
+      for (int i = 0; i < high; ++i) {
+        float left[4];
+        load(&staged[mine.i + i][c], left);
         GRAMSTEP_UNROLL
-        for (int i = 0; i < tile; ++i) {
+        for (int j = 0; j < wide; ++j) {
           GRAMSTEP_UNROLL
-          for (int l = 0; l < 4; ++l) products[i][j] = fmaf(left[i][l], right[l], products[i][j]);
+          for (int l = 0; l < 4; ++l) products[i][j] = fmaf(left[l], right[j][l], products[i][j]);
         }
       }
     }
@@ -253,16 +229,18 @@ struct GramTiledBody {
 
   /// Adds the slices of every product to the span's partial, or lets it begin with them; products = 0.
   template <class X>
-  GRAMSTEP_BODY void widen(const X& x, const Share& mine, Products& products, double* partial,
+  GRAMSTEP_BODY void widen(const X& x, const Share& mine, Products& products, std::int64_t span,
                            bool begun) const {
+    double* partial = a.partials + span * pairs_of(a.tasks);
     GRAMSTEP_UNROLL
-    for (int i = 0; i < tile; ++i) {
+    for (int i = 0; i < high; ++i) {
       GRAMSTEP_UNROLL
-      for (int j = 0; j < tile; ++j) {
+      for (int j = 0; j < wide; ++j) {
         const double sum = x.template warp_sum<slices>(static_cast<double>(products[i][j]));
         products[i][j] = 0.0f;
         const int row = mine.i + i, column = mine.j + j;
-        if (!mine.first || !mine.exists || row > column || column >= a.tasks) continue;
+        const bool writes = x.thread() % slices == 0 && mine.exists;
+        if (!writes || row > column || column >= a.tasks) continue;
         double& entry = partial[pair_index(row, column, a.tasks)];
         entry = begun ? entry + sum : sum;
       }

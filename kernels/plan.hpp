@@ -314,15 +314,12 @@ struct StepDecision {
   /// Counts the step of every active segment and writes the scalars of its rule.
   template <class X, class Held>
   GRAMSTEP_BODY void segment_scalars(const X& x, const Held& held) const {
-    // Neighbours mostly share their group and step count, and so their scalars: each thread takes a
-    // run of segments and works them out only where they change.
-    const std::int64_t count = a.segment_count;
-    const int first = static_cast<int>(count * x.thread() / x.threads());
-    const int last = static_cast<int>(count * (x.thread() + 1) / x.threads());
+    // Segments mostly share their group and step count, and so their scalars: a thread works them out
+    // only where they change. Neighbours go to neighbouring threads, whose accesses meet in a line.
     RuleInput input{};
     int group = -1;
     decltype(held.scalars(input)) scalars{};
-    for (int s = first; s < last; ++s) {
+    for (int s = x.thread(); s < a.segment_count; s += x.threads()) {
       SegmentState& segment = a.segments[s];
       if (!segment.active) continue;
       const std::int64_t t = ++segment.steps;

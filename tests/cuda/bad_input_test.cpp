@@ -50,7 +50,7 @@ TEST_F(CudaBadInputTest, MoreStateThanThereIsMemory) {
   GRAMSTEP_CUDA_OK(cudaMemGetInfo(&before, &total));
   EXPECT_THROW(Optimizer(layout, {.rule = Adam{}, .device = cuda()}), OutOfMemory);
   GRAMSTEP_CUDA_OK(cudaMemGetInfo(&after, &total));
-  EXPECT_EQ(after, before);
+  EXPECT_GE(after, before);  // the driver may have given back some of its own
 }
 
 }  // namespace

@@ -159,6 +159,67 @@ TEST_P(EveryOrder, SumsAWarpToTheBitsOfItsShuffles) {
   EXPECT_TRUE(std::isnan(at_once[1])) << "valid in lane 0 only";
 }
 
+/// Sums over eight lanes, one of which has them.
+struct GroupSums {
+  const float* in;
+  float* out;
+  using Shared = NoShared;
+
+  template <class X>
+  void operator()(const X& x, Shared&) const {
+    out[x.thread()] = x.template warp_sum<8>(in[x.thread()]);
+  }
+};
+
+TEST_P(EveryOrder, SumsGroupsOfLanes) {
+  std::vector<float> in(64), out(64);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
+  run({.threads = 64, .order = GetParam()}, GroupSums{in.data(), out.data()});
+  for (std::size_t first = 0; first < 64; first += 8) {
+    EXPECT_EQ(out[first], static_cast<float>(8 * first + 28));
+    EXPECT_TRUE(std::isnan(out[first + 1]));
+  }
+}
+
+/// Two groups of copies of 16 bytes a thread; what is there after a wait that leaves `Pending`.
+template <int Pending>
+struct Copies {
+  const float* in;  // [2, 4 threads]
+  float* out;
+  struct Shared {
+    alignas(16) float staged[2][4 * 32];
+  };
+
+  template <class X>
+  void operator()(const X& x, Shared& shared) const {
+    const int at = 4 * x.thread();
+    for (int group = 0; group < 2; ++group) {
+      x.copy_async(&shared.staged[group][at], in + group * 4 * x.threads() + at);
+      x.commit_copies();
+    }
+    x.template wait_for_copies<Pending>();
+    x.sync();
+    const int neighbour = 4 * ((x.thread() + 1) % x.threads());
+    for (int group = 0; group < 2; ++group) {
+      out[2 * x.thread() + group] = shared.staged[group][neighbour + 3];
+    }
+  }
+};
+
+TEST_P(EveryOrder, CopiesAreThereAfterAWaitAndNotBefore) {
+  std::vector<float> in(2 * 4 * 32), all(64), first(64);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
+  run({.order = GetParam()}, Copies<0>{in.data(), all.data()});
+  run({.order = GetParam()}, Copies<1>{in.data(), first.data()});
+  for (std::size_t t = 0; t < 32; ++t) {
+    const std::size_t element = 4 * ((t + 1) % 32) + 3;
+    EXPECT_EQ(all[2 * t], in[element]);
+    EXPECT_EQ(all[2 * t + 1], in[128 + element]);
+    EXPECT_EQ(first[2 * t], in[element]);
+    EXPECT_TRUE(std::isnan(first[2 * t + 1])) << "still on its way";
+  }
+}
+
 /// Who ran when.
 struct Trace {
   int* clock;

@@ -32,6 +32,15 @@ class FiberContext {
     return from_bits<T>(values[0 <= source && source < warp_size ? source : lane()]);
   }
 
+  /// 16 bytes from global to shared memory, made no earlier than a wait demands: whoever reads too
+  /// early reads what was there before.
+  void copy_async(float* to, const float* from) const { queue_copy(self_, to, from); }
+  void commit_copies() const { simt::commit_copies(self_); }
+  template <int Pending>
+  void wait_for_copies() const {
+    simt::wait_for_copies(self_, Pending);
+  }
+
   /// Sum over each group of `Lanes` lanes in its first one, the very bits that shuffle_down by
   /// Lanes / 2, .., 2 and 1 would give; garbage in the other lanes. One meeting instead of five:
   /// most of a test's time is switches.

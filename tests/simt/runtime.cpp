@@ -48,6 +48,8 @@ class Thread {
     common_ = &common;
     place_ = place;
     state_ = State::ready;
+    copies_.clear();
+    group_ = 0;
   }
 
   /// Runs the thread until it waits or exits; throws what it throws.
@@ -91,6 +93,16 @@ class Thread {
     stop(state);
   }
 
+  void queue_copy(void* to, const void* from) { copies_.push_back({to, from, group_}); }
+  void commit_copies() { ++group_; }
+  void wait_for_copies(int pending) {
+    std::erase_if(copies_, [&](const Copy& copy) {
+      const bool due = copy.group < group_ - pending;
+      if (due) std::memcpy(copy.to, copy.from, 16);
+      return due;
+    });
+  }
+
   void hand_in(std::uint64_t bits) { handed_in_ = bits; }
   const std::uint64_t* exchanged() const { return common_->exchanged.data(); }
 
@@ -112,7 +124,16 @@ class Thread {
     stop(end);  // not in the handler: the C++ runtime counts handlers by operating-system thread
   }
 
+  /// 16 bytes on their way from global to shared memory.
+  struct Copy {
+    void* to;
+    const void* from;
+    int group;
+  };
+
   const Common* common_ = nullptr;
+  std::vector<Copy> copies_;
+  int group_ = 0;
   Place place_{};
   State state_ = State::exited;
   std::string_view primitive_;
@@ -299,6 +320,10 @@ const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::str
   self.wait(State::in_exchange, primitive, site);
   return self.exchanged();
 }
+
+void queue_copy(Thread& self, void* to, const void* from) { self.queue_copy(to, from); }
+void commit_copies(Thread& self) { self.commit_copies(); }
+void wait_for_copies(Thread& self, int pending) { self.wait_for_copies(pending); }
 
 void run_grid(const Launch& launch, const Kernel& kernel) {
   validate(launch);

@@ -71,6 +71,15 @@ void wait_for_block(Thread& self, Site site);
 const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,
                                       Site site);
 
+/// Queues a copy of 16 bytes with the caller's current group; see wait_for_copies.
+void queue_copy(Thread& self, void* to, const void* from);
+
+/// Ends the caller's current group of copies, which may be empty, and begins the next.
+void commit_copies(Thread& self);
+
+/// Makes the copies of all but the caller's last `pending` groups: no earlier than they must be there.
+void wait_for_copies(Thread& self, int pending);
+
 /// A kernel body without its types.
 struct Kernel {
   const void* body;
