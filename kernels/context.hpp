@@ -9,6 +9,7 @@
 //   std::int64_t block(), blocks()      rank in the grid, grid size
 //   int lane(), warp()                  rank in the warp, rank of the warp in the block
 //   void sync()                         barrier of the block
+//   void warp_sync()                    barrier of a full warp
 //   T warp_sum<Lanes = 32>(T)           sum over each group of that many lanes, in its first one;
 //                                       all lanes of the warp call
 //   void copy_async(to, from)           16 bytes from global to shared memory, both aligned to them
@@ -39,7 +40,9 @@ struct SingleThread {
   GRAMSTEP_BODY int threads() const { return 1; }
   GRAMSTEP_BODY std::int64_t block() const { return 0; }
   GRAMSTEP_BODY std::int64_t blocks() const { return 1; }
+  GRAMSTEP_BODY int warp() const { return 0; }
   GRAMSTEP_BODY void sync() const {}
+  GRAMSTEP_BODY void warp_sync() const {}
 };
 
 }  // namespace gramstep::kernels

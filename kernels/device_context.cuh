@@ -25,8 +25,9 @@ struct DeviceContext {
   __device__ int lane() const { return thread() % 32; }
   __device__ int warp() const { return thread() / 32; }
   __device__ void sync() const { __syncthreads(); }
+  __device__ void warp_sync() const { __syncwarp(); }
 
-  /// 16 bytes, by the copy engine of the multiprocessor's where it has one.
+  /// Past the registers, where the multiprocessor can.
   __device__ void copy_async(float* to, const float* from) const {
     __pipeline_memcpy_async(to, from, 16);
   }
@@ -60,11 +61,9 @@ __global__ void __launch_bounds__(Body::threads, 1) run_body(const __grid_consta
   body(DeviceContext{}, shared);
 }
 
-/// Queues `blocks` blocks of a body, as many as a grid can have; bodies stride over the rest. A body
-/// may be given fewer threads than it has at most.
+/// Queues `blocks` blocks of a body, as many as a grid can have; bodies stride over the rest.
 template <class Body>
-void launch(const Body& body, std::int64_t blocks, Stream stream, const char* name,
-            int threads = Body::threads) {
+void launch(const Body& body, std::int64_t blocks, Stream stream, const char* name) {
   if (blocks == 0) return;
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, 0x7fffffff));
   if constexpr (sizeof(typename Body::Shared) > 16 * 1024) {
@@ -73,7 +72,7 @@ void launch(const Body& body, std::int64_t blocks, Stream stream, const char* na
                                cudaSharedmemCarveoutMaxShared),
           name);
   }
-  run_body<<<grid, threads, 0, stream>>>(body);
+  run_body<<<grid, Body::threads, 0, stream>>>(body);
   check(cudaGetLastError(), name);
 }
 

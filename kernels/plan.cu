@@ -11,15 +11,13 @@ __global__ void set_active(SegmentState* segments, int segment, int active) {
   segments[segment].active = active;
 }
 
-/// A block a projection; `decides`: and the step's decision. With nothing but a small solve to do, a
-/// block is one warp, which waits for no other: most barriers of a solve are between few numbers.
+/// A block a projection; `decides`: and the step's decision.
 void launch_projections(const PlanArguments& arguments, const Aggregator& aggregator,
                         const Rule& rule, bool decides, Stream stream) {
-  const int threads = !arguments.look && arguments.shape.tasks <= 8 ? 32 : plan_threads;
   std::visit(
       [&](const auto& held) {
         launch(PlanBody<std::decay_t<decltype(held)>>{arguments, held, OneOfT<Rule>(rule), decides},
-               arguments.shape.projections, stream, "launch of the plan stage", threads);
+               arguments.shape.projections, stream, "launch of the plan stage");
       },
       aggregator);
 }

@@ -24,6 +24,9 @@ class FiberContext {
   /// Barrier of the block. Threads that meet must have called it from the same line.
   void sync(Site site = Site::here()) const { wait_for_block(self_, site); }
 
+  /// Barrier of the warp. Its lanes must have called it from the same line.
+  void warp_sync(Site site = Site::here()) const { wait_for_warp(self_, site); }
+
   /// The value of the lane `offset` above, the caller's own where there is none. Full warps only.
   template <class T>
   T shuffle_down(T value, int offset, Site site = Site::here()) const {

@@ -314,6 +314,11 @@ void wait_for_block(Thread& self, Site site) {
   sanitizers::acquire(departures);
 }
 
+void wait_for_warp(Thread& self, Site site) {
+  self.wait(State::in_exchange, "warp_sync", site);
+  sanitizers::acquire(arrivals);
+}
+
 const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,
                                       Site site) {
   self.hand_in(bits);

@@ -66,6 +66,10 @@ class Thread;
 /// Suspends the calling thread until all threads of its block have called.
 void wait_for_block(Thread& self, Site site);
 
+/// Suspends the calling thread until all lanes of its warp have called, and shows each what the others
+/// wrote before.
+void wait_for_warp(Thread& self, Site site);
+
 /// Suspends the calling thread until all lanes of its warp have called. Returns what they handed
 /// in, by lane; valid until the caller's next wait. As on a GPU, this orders no accesses to memory.
 const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,

@@ -62,7 +62,7 @@ struct DualProj {
       cone.q0()[i] = solvers::dot(row, cone.u(), tasks) + cone.ridge * cone.u()[i];
     });
     x.sync();
-    solvers::Path path;
+    solvers::Path path = cone.path();
     const int pivots = cone.solve(x, path);
     path.solution(x, 1, 0, cone.z());
     solvers::for_each(x, tasks, [&](int i) { w[i] = cone.u()[i] + cone.z()[i]; });

@@ -18,7 +18,7 @@ namespace gramstep::inline v1 {
 /// epsilon.
 /// Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024;
 /// the regularisation is TorchJD's, but for its absolute threshold below which it takes G for zero.
-/// Solved exactly, by pivots, one task after another.
+/// Solved exactly, by pivots, a warp a task.
 /// Degenerate input: epsilon is relative to all of G, so that a row much shorter than the others is
 /// hardly protected; a zero row gets its preference; duplicate rows with the same preference get
 /// the same weight; opposite rows and any rank are no special case; all rows zero: the preference.
@@ -31,6 +31,7 @@ struct UPGrad {
   static constexpr std::string_view name = "UPGrad";
   static constexpr std::string_view promise = "g_i . d >= -epsilon tr(G) w_i for every task";
   static constexpr double tolerance = 1e-9;
+  static constexpr int most_teams = 8;
 
   /// Calls visit(name, option) for every option.
   template <class Self, class Visit>
@@ -38,8 +39,11 @@ struct UPGrad {
     visit("preference", self.preference);
     visit("epsilon", self.epsilon);
   }
-  /// Doubles of scratch for K tasks.
-  static constexpr std::int64_t scratch(int tasks) { return solvers::DualCone::scratch(tasks); }
+  /// Doubles of scratch for K tasks: G's, every task's projection and pivots, a path a team.
+  static constexpr std::int64_t scratch(int tasks) {
+    return solvers::DualCone::scratch(tasks) + (std::int64_t{tasks} + 1) * tasks +
+           most_teams * solvers::Path::own_scratch(tasks);
+  }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
     expect_preference("UPGrad.preference", preference, tasks);
@@ -58,23 +62,39 @@ struct UPGrad {
     }
     solvers::DualCone cone{.tasks = tasks, .ridge = epsilon, .memory = problem.scratch};
     cone.prepare(x, problem.gram);
-    solvers::for_each(x, tasks, [&](int i) { w[i] = preference.value_or(i, 1.0 / tasks); });
-    int pivots = 0;
-    GRAMSTEP_ROLLED
-    for (int k = 0; k < tasks; ++k) {
+    double* projections = problem.scratch + solvers::DualCone::scratch(tasks);  // [K, K]
+    double* pivots = projections + std::int64_t{tasks} * tasks;                 // [K]
+    double* paths = pivots + tasks;
+    const solvers::Team<X> team{x};
+    team.share_out(tasks, most_teams, [&](int k, int which) {
+      solvers::Path path = cone.path();
+      path.own = paths + which * solvers::Path::own_scratch(tasks);
       const double* row = cone.matrix() + k * tasks;
-      solvers::for_each(x, tasks,
-                        [&](int i) { cone.q0()[i] = i == k ? row[i] + cone.ridge : row[i]; });
-      x.sync();
-      solvers::Path path;
-      pivots += cone.solve(x, path);
-      const double share = preference.value_or(k, 1.0 / tasks);
-      solvers::for_each(x, tasks, [&](int i) {
-        if (path.is_passive(i)) w[i] += share * fmax(path.alpha()[i], 0.0);
+      solvers::for_each(team, tasks, [&](int i) {
+        path.q0()[i] = i == k ? row[i] + cone.ridge : row[i];
+        path.q1()[i] = cone.q1()[i];
       });
-      x.sync();
-    }
-    return {pivots, cone.violation(x, w)};
+      team.sync();
+      const int used = cone.solve(team, path);
+      solvers::for_each(team, tasks, [&](int i) {
+        projections[k * tasks + i] = path.is_passive(i) ? fmax(path.alpha()[i], 0.0) : 0.0;
+      });
+      if (team.thread() == 0) pivots[k] = used;
+      team.sync();
+    });
+    x.sync();
+    solvers::for_each(x, tasks, [&](int i) {
+      w[i] = preference.value_or(i, 1.0 / tasks);
+      GRAMSTEP_ROLLED
+      for (int k = 0; k < tasks; ++k) {
+        w[i] += preference.value_or(k, 1.0 / tasks) * projections[k * tasks + i];
+      }
+    });
+    int total = 0;
+    GRAMSTEP_ROLLED
+    for (int k = 0; k < tasks; ++k) total += static_cast<int>(pivots[k]);
+    x.sync();
+    return {total, cone.violation(x, w)};
   }
 };
 

@@ -21,7 +21,7 @@ struct DualCone {
 
   static constexpr double least_ridge = 1e-10;
 
-  static constexpr std::int64_t scratch(int tasks) {
+  GRAMSTEP_BOTH static constexpr std::int64_t scratch(int tasks) {
     return Path::scratch(tasks) + 2 * std::int64_t{tasks};
   }
   GRAMSTEP_BODY Path path() const { return {.tasks = tasks, .ridge = ridge, .memory = memory}; }
@@ -47,11 +47,10 @@ struct DualCone {
     x.sync();
   }
 
-  /// Follows the path for the u with (Q + ridge I) u = q0, which is in place; path has the end of
-  /// it. A ridge that rounding in G makes too small is raised for this u alone.
+  /// Follows the path for the u with (Q + ridge I) u = q0, which is in place, to its end; the pivots.
+  /// A ridge that rounding in G makes too small is raised for this u alone.
   template <class X>
-  GRAMSTEP_BODY int solve(const X& x, Path& path) const {
-    path = this->path();
+  GRAMSTEP_BODY static int solve(const X& x, Path& path) {
     return with_enough_ridge(path, [&] {
       path.start(x);
       return path.follow(x, 0) != PathEnd::indefinite;

@@ -13,6 +13,7 @@ namespace gramstep::inline v1::solvers {
 /// used up. False, with a barrier, where H is not positive definite. Ends with a barrier.
 template <class X>
 GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, double* solution) {
+  double inverse = 0;
   GRAMSTEP_ROLLED
   for (int p = 0; p < tasks; ++p) {
     const double* row = h + p * tasks;
@@ -20,7 +21,9 @@ GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, d
       x.sync();
       return false;
     }
-    const double inverse = 1.0 / row[p];
+    // The last pivot, which everybody has read, makes room for its inverse.
+    if (p > 0 && x.thread() == 0) h[(p - 1) * (tasks + 1)] = inverse;
+    inverse = 1.0 / row[p];
     const int rest = tasks - p - 1;
     if (alone(x)) {
       const double* __restrict from = row;
@@ -38,9 +41,11 @@ GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, d
     for_each(x, rest, [&](int e) { b[p + 1 + e] -= row[p + 1 + e] * inverse * b[p]; });
     x.sync();
   }
+  if (x.thread() == 0) h[tasks * tasks - 1] = inverse;
+  x.sync();
   GRAMSTEP_ROLLED
   for (int p = tasks - 1; p >= 0; --p) {
-    const double value = b[p] / h[p * tasks + p];
+    const double value = b[p] * h[p * tasks + p];
     if (x.thread() == 0) solution[p] = value;
     for_each(x, p, [&](int j) { b[j] -= h[j * tasks + p] * value; });
     x.sync();

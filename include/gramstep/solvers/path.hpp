@@ -33,19 +33,24 @@ enum class PathEnd {
 struct Path {
   int tasks;
   double ridge;     // a lower bound of M's eigenvalues, > 0
-  double* memory;   // [scratch(K)], with matrix, q0 and q1 in it for the caller to fill
+  double* memory;   // [K, K], the matrix, for the caller to fill
+  double* own = memory + std::int64_t{tasks} * tasks;  // [own_scratch(K)], with q0 and q1 to fill
   int passive = 0;  // |P|
   double t = -infinity;
   int pivots = 0;
 
   static constexpr int groups = 8;  // of the search for the next breakpoint
-  static constexpr std::int64_t scratch(int tasks) {
-    return 2 * std::int64_t{tasks} * tasks + 9 * std::int64_t{tasks} + 2 * groups;
+  GRAMSTEP_BOTH static constexpr std::int64_t own_scratch(int tasks) {
+    return std::int64_t{tasks} * tasks + 9 * std::int64_t{tasks} + 2 * groups;
+  }
+  /// Of a path with its matrix.
+  GRAMSTEP_BOTH static constexpr std::int64_t scratch(int tasks) {
+    return std::int64_t{tasks} * tasks + own_scratch(tasks);
   }
 
   GRAMSTEP_BODY double* matrix() const { return memory; }  // [K, K]
-  GRAMSTEP_BODY double* slot(int s) const { return memory + (tasks + s) * tasks; }
-  GRAMSTEP_BODY double* vector(int v) const { return memory + (2 * tasks + v) * tasks; }
+  GRAMSTEP_BODY double* slot(int s) const { return own + s * tasks; }
+  GRAMSTEP_BODY double* vector(int v) const { return own + (tasks + v) * tasks; }
   GRAMSTEP_BODY double* alpha() const { return vector(0); }
   GRAMSTEP_BODY double* beta() const { return vector(1); }
   GRAMSTEP_BODY double* column() const { return vector(2); }
@@ -56,7 +61,7 @@ struct Path {
   GRAMSTEP_BODY double* q0() const { return vector(7); }
   GRAMSTEP_BODY double* q1() const { return vector(8); }
   GRAMSTEP_BODY double* lowest() const { return vector(9); }           // [2, groups]: t, index
-  GRAMSTEP_BODY double* end() const { return lowest() + 2 * groups; }  // of memory
+  GRAMSTEP_BODY double* end() const { return lowest() + 2 * groups; }  // of own
 
   /// The index in slot s.
   GRAMSTEP_BODY int member(int s) const { return static_cast<int>(members()[s]); }

@@ -46,9 +46,36 @@ GRAMSTEP_BODY void for_elements(const X& x, int rows, int columns, const Functio
     }
     return;
   }
+  // A row takes a power of two of the threads: two divisions of integers an element would be half of
+  // what a device does for a small matrix.
+  int shift = 3;
   GRAMSTEP_ROLLED
-  for (int e = x.thread(); e < rows * columns; e += x.threads()) function(e / columns, e % columns);
+  while (1 << shift < columns) ++shift;
+  GRAMSTEP_ROLLED
+  for (int e = x.thread(); e < rows << shift; e += x.threads()) {
+    const int i = e >> shift, j = e - (i << shift);
+    if (j < columns) function(i, j);
+  }
 }
+
+/// A warp of a block as a block of its own, for problems that do not wait for each other. A block of
+/// one thread is one team.
+template <class X>
+struct Team {
+  const X& x;
+
+  GRAMSTEP_BODY int thread() const { return x.thread() % 32; }
+  GRAMSTEP_BODY int threads() const { return x.threads() < 32 ? x.threads() : 32; }
+  GRAMSTEP_BODY void sync() const { x.warp_sync(); }
+
+  /// Calls function(problem, team) for problems [0, count), each in one of at most `most` teams.
+  template <class Function>
+  GRAMSTEP_BODY void share_out(int count, int most, const Function& function) const {
+    const int warps = x.threads() < 32 ? 1 : x.threads() / 32, teams = warps < most ? warps : most;
+    GRAMSTEP_ROLLED
+    for (int p = x.warp(); x.warp() < teams && p < count; p += teams) function(p, x.warp());
+  }
+};
 
 /// sum_j a_j b_j, by index; one thread's own.
 GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
