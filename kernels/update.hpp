@@ -76,6 +76,8 @@ struct ByElement {
   template <int Width>
   GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState&, std::int64_t at,
                                 float (&d)[Width]) const {
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < Width; ++c) d[c] = 0.0f;
     aggregator.visit([&](const auto& held) {
       if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
         held.combine(AlignedElementsOf{a.rows, at}, a.tasks, a.plan->step, at, d);

@@ -172,7 +172,7 @@ TEST(State, OfAnotherAggregatorOrPlanIsRefused) {
   expect_refused(other, {"copy_state", "smooth"});
   other = kept;
   other.projection = Projection::segment;
-  expect_refused(other, {"3 tasks and 11 projections", "3 tasks and 1 projections"});
+  expect_refused(other, {"3 tasks and 10 projections", "3 tasks and 1 projections"});
 }
 
 TEST(State, OfAnotherAggregatorIsTakenWhereNeitherKeepsAny) {

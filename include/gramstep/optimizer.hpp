@@ -146,9 +146,9 @@ class GRAMSTEP_EXPORT Optimizer {
   /// segment_steps() gives them. A run is saved as parameters, steps, segment_steps(), every state(),
   /// plan_state() and task_momentum(), and goes on to the same bits in an optimizer of the same layout
   /// and options when it is restored: steps first, for where the plan's state and the momenta lie
-  /// depends on their count, then the rest in any order. Skipped steps and the report's means are not
-  /// touched. Waits for the work queued on `stream`. Throws InvalidArgument for a count below 0, a
-  /// segment's beyond the optimizer's, or another number of segments.
+  /// depends on their count, then the rest in any order. Skipped steps, the report's means and which
+  /// segments are active are not touched. Waits for the work queued on `stream`. Throws InvalidArgument
+  /// for a count below 0, a segment's beyond the optimizer's, or another number of segments.
   void set_steps(std::int64_t steps, std::span<const std::int64_t> segment_steps,
                  Stream stream = nullptr);
 
