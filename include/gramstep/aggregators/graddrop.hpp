@@ -69,8 +69,7 @@ struct GradDrop {
       const float leaked = static_cast<float>(leak.value_or(k, 0));
       for (int c = 0; c < Width; ++c) {
         const bool kept = (margin[c] > 0 && g[c] > 0) || (margin[c] < 0 && g[c] < 0);
-        // A NaN is of neither sign, and must come through.
-        d[c] += (kept || g[c] != g[c] ? 1.0f : leaked) * g[c];
+        d[c] += (kept ? 1.0f : leaked) * g[c];  // a NaN comes through, even times 0
       }
     }
   }
