@@ -184,6 +184,21 @@ std::vector<Solution> Aggregation::solutions(Stream stream) const {
   return {first, first + self.options.batch};
 }
 
+std::int64_t Aggregation::steps(Stream stream) const {
+  const Implementation& self = checked("steps");
+  self.backend->check_stream(stream);
+  return self.backend->read_step(stream).steps;
+}
+
+void Aggregation::set_steps(std::int64_t steps, Stream stream) {
+  Implementation& self = checked("set_steps");
+  host::validate_steps("Aggregation::set_steps: steps", steps);
+  self.backend->check_stream(stream);
+  kernels::StepState step = self.backend->read_step(stream);
+  step.steps = steps;
+  self.backend->write_step(step, self.backend->read_segments(stream));
+}
+
 std::vector<double> Aggregation::plan_state(std::string_view name, Stream stream) const {
   const Implementation& self = checked("plan_state");
   self.backend->check_stream(stream);

@@ -1,8 +1,10 @@
 // Reads and writes aggregators as text.
 #include "gramstep/aggregators/text.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <type_traits>
+#include <vector>
 
 #include "gramstep/error.hpp"
 
@@ -142,9 +144,15 @@ Aggregator named(Reader& reader, std::string_view name) {
   return *found;
 }
 
+/// Reads one option that is not among those that were given, and adds it to them.
 template <class A>
-void read_option(Reader& reader, A& aggregator) {
+void read_option(Reader& reader, A& aggregator, std::vector<std::string_view>& given) {
   const std::string_view name = reader.word("the name of an option");
+  if (std::ranges::find(given, name) != given.end()) {
+    reader.fail("each option once, but option " + std::string(name) + " of " +
+                std::string(A::name) + " comes twice before this");
+  }
+  given.push_back(name);
   bool found = false;
   std::string all;
   A::options(aggregator, [&](std::string_view option, auto& value) {
@@ -163,7 +171,8 @@ Aggregator aggregator_of(std::string_view text) {
   Reader reader(text);
   Aggregator result = named(reader, reader.word("the name of an aggregator"));
   if (reader.take('(') && !reader.take(')')) {
-    do std::visit([&](auto& held) { read_option(reader, held); }, result);
+    std::vector<std::string_view> given;
+    do std::visit([&](auto& held) { read_option(reader, held, given); }, result);
     while (reader.take(','));
     reader.expect_character(')');
   }

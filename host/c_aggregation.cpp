@@ -104,6 +104,23 @@ gramstep_status gramstep_aggregation_solutions(const gramstep_aggregation* aggre
   });
 }
 
+gramstep_status gramstep_aggregation_steps(const gramstep_aggregation* aggregation, int64_t* steps,
+                                           void* stream) {
+  return guarded([&] {
+    expect_there(aggregation, "gramstep_aggregation_steps: aggregation");
+    expect_there(steps, "gramstep_aggregation_steps: steps");
+    *steps = aggregation->aggregation.steps(as_stream(stream));
+  });
+}
+
+gramstep_status gramstep_aggregation_set_steps(gramstep_aggregation* aggregation, int64_t steps,
+                                               void* stream) {
+  return guarded([&] {
+    expect_there(aggregation, "gramstep_aggregation_set_steps: aggregation");
+    aggregation->aggregation.set_steps(steps, as_stream(stream));
+  });
+}
+
 gramstep_status gramstep_aggregation_plan_state(const gramstep_aggregation* aggregation,
                                                 const char* name, double* values, int64_t size,
                                                 int64_t* needed, void* stream) {

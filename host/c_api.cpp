@@ -220,7 +220,9 @@ gramstep_status gramstep_optimizer_report(const gramstep_optimizer* optimizer,
                                 .clipped_norm = found.clipped_norm,
                                 .lr = found.lr,
                                 .mean_steps = found.means.steps,
-                                .mean_conflict_rate = found.means.conflict_rate});
+                                .mean_conflict_rate = found.means.conflict_rate,
+                                .of_momenta = found.of_momenta,
+                                .reserved = 0});
     if (arrays == nullptr) return;
     put_all(arrays->weights, found.weights);
     put_all(arrays->gram, found.gram);
@@ -252,6 +254,16 @@ gramstep_status gramstep_segment_steps(const gramstep_optimizer* optimizer, cons
     expect_there(steps, "gramstep_segment_steps: steps");
     const int index = optimizer->optimizer.layout().index(segment);
     *steps = optimizer->optimizer.segment_steps(as_stream(stream))[static_cast<std::size_t>(index)];
+  });
+}
+
+gramstep_status gramstep_set_steps(gramstep_optimizer* optimizer, int64_t steps,
+                                   const int64_t* segment_steps, int64_t segments, void* stream) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_set_steps: optimizer");
+    const std::size_t count = extent(segments, "gramstep_set_steps: segments");
+    if (count > 0) expect_there(segment_steps, "gramstep_set_steps: segment_steps");
+    optimizer->optimizer.set_steps(steps, {segment_steps, count}, as_stream(stream));
   });
 }
 

@@ -43,12 +43,29 @@ std::unique_ptr<host::Backend> make_backend(const host::Setup& setup) {
                                                 : host::make_cuda_backend(setup);
 }
 
-/// Whether the plans keep the same state, and the aggregators the same momenta.
-bool same_plan_state(const host::Setup& a, const host::Setup& b) {
-  return std::ranges::equal(host::plan_states(a), host::plan_states(b), {}, &PlanState::name,
-                            &PlanState::name) &&
-         a.tasks == b.tasks && a.shape.projections == b.shape.projections &&
-         a.momenta() == b.momenta();
+/// Throws InvalidState unless the plans keep the same state and the aggregators the same momenta: of one
+/// shape, and of one aggregator, for several give state of one shape one name.
+void expect_same_plan_state(const host::Setup& to, const host::Setup& from) {
+  const auto kept = host::plan_states(to), offered = host::plan_states(from);
+  const auto name = [](const host::Setup& setup) { return std::string(setup.traits.name); };
+  const bool stateful = !kept.empty() || !offered.empty() || to.momenta() + from.momenta() > 0;
+  if (stateful && name(to) != name(from)) {
+    throw InvalidState("Optimizer::copy_state: got the plan's state of aggregator " + name(from) +
+                       ", expected that of " + name(to));
+  }
+  if (!std::ranges::equal(kept, offered, {}, &PlanState::name, &PlanState::name)) {
+    throw InvalidState(std::string("Optimizer::copy_state: got the plan's state ") +
+                       (from.smoothing > 0 ? "with" : "without") + " smoothed weights, expected " +
+                       (to.smoothing > 0 ? "with" : "without"));
+  }
+  const auto shape = [](const host::Setup& setup) {
+    return std::to_string(setup.tasks) + " tasks and " + std::to_string(setup.shape.projections) +
+           " projections";
+  };
+  if (shape(to) != shape(from)) {
+    throw InvalidState("Optimizer::copy_state: got a plan of " + shape(from) + ", expected " +
+                       shape(to));
+  }
 }
 
 const OptimizerOptions& validated(const Layout& layout, const OptimizerOptions& options) {
@@ -216,6 +233,27 @@ std::vector<std::int64_t> Optimizer::segment_steps(Stream stream) const {
   return steps;
 }
 
+void Optimizer::set_steps(std::int64_t steps, std::span<const std::int64_t> segment_steps,
+                          Stream stream) {
+  Implementation& self = checked("set_steps");
+  host::validate_steps("Optimizer::set_steps: steps", steps);
+  if (std::ssize(segment_steps) != self.layout.segments()) {
+    throw InvalidArgument("Optimizer::set_steps: segment_steps: got " +
+                          std::to_string(segment_steps.size()) + ", expected " +
+                          std::to_string(self.layout.segments()) + " (layout.segments())");
+  }
+  for (std::size_t s = 0; s < segment_steps.size(); ++s) {
+    host::validate_steps("Optimizer::set_steps: segment_steps[" + std::to_string(s) + "]",
+                         segment_steps[s], steps);
+  }
+  self.backend->check_stream(stream);
+  kernels::StepState step = self.backend->read_step(stream);
+  auto segments = self.backend->read_segments(stream);
+  step.steps = steps;
+  for (std::size_t s = 0; s < segments.size(); ++s) segments[s].steps = segment_steps[s];
+  self.backend->write_step(step, segments);
+}
+
 std::vector<std::string_view> Optimizer::state_names() const {
   return checked("state_names").state_names();
 }
@@ -283,22 +321,16 @@ void Optimizer::copy_state(const Optimizer& from) {
   if (self.state_names() != other.state_names()) {
     throw InvalidState("Optimizer::copy_state: got state of a rule that keeps other state");
   }
-  if (!same_plan_state(self.setup, other.setup)) {
-    throw InvalidState(
-        "Optimizer::copy_state: got a plan's state of another aggregator, number of "
-        "tasks or projection");
-  }
+  expect_same_plan_state(self.setup, other.setup);
   auto segments = self.backend->read_segments(nullptr);
   const auto theirs = other.backend->read_segments(nullptr);
   for (std::size_t s = 0; s < segments.size(); ++s) {
     segments[s].steps = theirs[s].steps;
     segments[s].active = theirs[s].active;
   }
-  auto step = self.backend->read_step(nullptr);
-  const auto their_step = other.backend->read_step(nullptr);
-  step.steps = their_step.steps;
-  step.skipped_steps = self.reported_skips = their_step.skipped_steps;
-  step.totals = their_step.totals;
+  auto step = other.backend->read_step(nullptr);
+  step.controls = self.backend->read_step(nullptr).controls;
+  self.reported_skips = step.skipped_steps;
   const int buffers = self.setup.states + (self.setup.traits.momentum ? 1 : 0);
   std::vector<float> buffer;
   for (int s = 0; s < buffers; ++s) {

@@ -74,6 +74,7 @@ Report make_report(const Setup& setup, const kernels::StepState& step, std::vect
   report.tasks = setup.tasks;
   report.projections = setup.shape.projections;
   report.promise = setup.traits.promise;
+  report.of_momenta = setup.traits.momentum;
   report.weights.assign(memory.weights, memory.weights + rows);
   report.gram.assign(memory.gram, memory.gram + pairs);
   report.cosines = unknown(pairs);
@@ -89,7 +90,7 @@ Report make_report(const Setup& setup, const kernels::StepState& step, std::vect
   report.steps = step.steps;
   report.skipped_steps = step.skipped_steps;
   report.skipped = step.plan.skip != 0;
-  report.looked = setup.look && step.steps + step.skipped_steps > 0;
+  report.looked = setup.look && !std::isnan(found.lr);  // as it is before the first step
   report.lr = found.lr;
   report.heads_norm = std::sqrt(found.heads_squared);
   report.norm = found.norm;

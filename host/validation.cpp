@@ -158,6 +158,12 @@ void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
   }
 }
 
+void validate_steps(const std::string& what, std::int64_t steps, std::int64_t most) {
+  if (steps >= 0 && steps <= most) return;
+  throw InvalidArgument(what + ": got " + std::to_string(steps) + ", expected 0 to " +
+                        std::to_string(most));
+}
+
 kernels::Losses losses_of(const Setup& setup, std::span<const float> losses) {
   kernels::Losses result{};
   result.needed = setup.traits.needs_losses;

@@ -17,6 +17,10 @@ void validate(const Layout& layout, const OptimizerOptions& options);
 void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
                     const Gradients& gradients);
 
+/// Throws InvalidArgument unless that many steps can have been taken; `what` names the count.
+void validate_steps(const std::string& what, std::int64_t steps,
+                    std::int64_t most = std::int64_t{1} << 62);
+
 /// The losses of a step as its stages take them. Throws InvalidArgument unless there are K of them where
 /// the aggregator needs them, and, where the host can see them, they are what it can use.
 kernels::Losses losses_of(const Setup& setup, std::span<const float> losses);

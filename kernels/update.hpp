@@ -58,6 +58,17 @@ struct WeightedSum {
   }
 };
 
+/// Neighbouring elements of K rows, on the alignment of as many as are read.
+struct AlignedElementsOf {
+  const float* const* rows;
+  std::int64_t at;
+
+  template <int Width>
+  GRAMSTEP_BODY void load(int k, float (&g)[Width]) const {
+    kernels::load(rows[k] + at, g);
+  }
+};
+
 /// The way of the aggregators that look at every element for themselves.
 struct ByElement {
   OneOfT<Aggregator> aggregator;
@@ -65,15 +76,15 @@ struct ByElement {
   template <int Width>
   GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState&, std::int64_t at,
                                 float (&d)[Width]) const {
+    GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) d[c] = 0.0f;
     aggregator.visit([&](const auto& held) {
       if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
-        for (int c = 0; c < Width; ++c) {
-          const ElementOf g{a.rows, at + c};
-          d[c] = a.plan->head_weight * held.combine(g, a.tasks, a.plan->step, at + c);
-        }
+        held.combine(AlignedElementsOf{a.rows, at}, a.tasks, a.plan->step, at, d);
       }
     });
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < Width; ++c) d[c] *= a.plan->head_weight;
   }
 };
 

@@ -110,6 +110,8 @@ class ReportNumbers(ctypes.Structure):
         ("lr", c_double),
         ("mean_steps", c_int64),
         ("mean_conflict_rate", c_double),
+        ("of_momenta", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -178,6 +180,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "optimizer_report": (c_int, [Handle, POINTER(ReportNumbers), POINTER(ReportArrays), Stream]),
     "promise": (c_char_p, [Handle]),
     "segment_steps": (c_int, [Handle, c_char_p, SizeOut, Stream]),
+    "set_steps": (c_int, [Handle, c_int64, SizeOut, c_int64, Stream]),
     "state_count": (c_int, [Handle]),
     "state_name": (c_char_p, [Handle, c_int]),
     "state": (c_int, [Handle, c_char_p, HandleOut, SizeOut]),
@@ -194,6 +197,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "aggregation_weights": (c_int, [Handle, c_void_p, c_void_p, c_void_p, c_int64, Stream]),
     "aggregation_combine": (c_int, [Handle, Rows, c_int32, c_void_p, c_void_p, Stream]),
     "aggregation_solutions": (c_int, [Handle, POINTER(c_int32), DoublesOut, Stream]),
+    "aggregation_steps": (c_int, [Handle, SizeOut, Stream]),
+    "aggregation_set_steps": (c_int, [Handle, c_int64, Stream]),
     "aggregation_plan_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, SizeOut, Stream]),
     "aggregation_set_plan_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, Stream]),
 }

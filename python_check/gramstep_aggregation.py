@@ -81,6 +81,15 @@ class Aggregation:
         check(library.gramstep_aggregation_solutions(self.handle, *places, None))
         return iterations, residuals
 
+    def steps(self) -> int:
+        """How many times weights() was called."""
+        steps = c_int64()
+        check(library.gramstep_aggregation_steps(self.handle, byref(steps), None))
+        return steps.value
+
+    def set_steps(self, steps: int) -> None:
+        check(library.gramstep_aggregation_set_steps(self.handle, steps, None))
+
     def plan_state(self, name: str) -> np.ndarray:
         """A copy of a piece of the aggregator's state."""
         call, what = library.gramstep_aggregation_plan_state, (self.handle, name.encode())

@@ -300,6 +300,13 @@ class Optimizer:
         check(library.gramstep_segment_steps(self.handle, segment.encode(), byref(steps), stream))
         return steps.value
 
+    def set_steps(
+        self, steps: int, segment_steps: Sequence[int], stream: int | None = None
+    ) -> None:
+        """Puts step counts back: the optimizer's, and one a segment in the layout's order."""
+        counts = (c_int64 * len(segment_steps))(*segment_steps)
+        check(library.gramstep_set_steps(self.handle, steps, counts, len(segment_steps), stream))
+
     def state_names(self) -> list[str]:
         count = library.gramstep_state_count(self.handle)
         return [library.gramstep_state_name(self.handle, i).decode() for i in range(count)]

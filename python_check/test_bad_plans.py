@@ -195,7 +195,14 @@ def test_bad_tasks(name: str, device: str) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"text": "FAMO"}, {"text": "Mean"}, {"smoothing": 0.5}, {"projection": 2}, {"tasks": 3}],
+    [
+        {"text": "FAMO"},
+        {"text": "Mean"},
+        {"text": "SDMGrad"},
+        {"smoothing": 0.5},
+        {"projection": 2},
+        {"tasks": 3},
+    ],
     ids=str,
 )
 def test_foreign_plans(other: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from answers import SAMPLERS, Asked, sample
 from compare import DOUBLE
@@ -169,6 +170,13 @@ class Run:
         names = self.optimizer.plan_state_names()
         return {name: self.optimizer.plan_state(name) for name in names}
 
+    def put(self, to: Any, values: Any) -> None:
+        """Copies state or a momentum of another run into this one's."""
+        if self.run.device == "cpu":
+            np.asarray(to)[:] = np.asarray(values)
+        else:
+            torch.as_tensor(to, device="cuda").copy_(torch.as_tensor(values, device="cuda"))
+
     def everything(self) -> list[bytes]:
         states = [*self.run.states().values(), *self.plan().values()]
         return [each.tobytes() for each in states]
@@ -199,6 +207,39 @@ def test_resumes(name: str, smoothing: float, projection: Projection, device: st
     weights = [run.take(range(3, STEPS)) for run in (first, second)]
     np.testing.assert_array_equal(*weights)
     assert second.everything() == first.everything()
+
+
+@pytest.mark.parametrize("taken", [2, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+@pytest.mark.parametrize("name", ALL)
+def test_is_restored_by_name(name: str, smoothing: float, taken: int, device: str) -> None:
+    """A fresh optimizer that is given all that was saved goes on to the bits of the run that was
+    never interrupted, after an even and an odd number of steps."""
+    if name in ELEMENTWISE and smoothing:
+        pytest.skip("no weights to smooth")
+    problem = parted_problem(STEPS)
+    options = {"smoothing": smoothing, "projection": Projection.GROUP}
+    whole, resumed = (Run(name, problem, device, **options) for _ in range(2))
+    whole.optimizer.set_active("c", False)
+    whole.take([0])
+    whole.optimizer.set_active("c", True)
+    whole.take(range(1, taken))
+    segments = [tensor.name for tensor in problem.tensors]
+    counts = [whole.optimizer.segment_steps(segment) for segment in segments]
+    assert counts == [taken, taken, taken - 1, taken]
+    resumed.optimizer.set_steps(whole.optimizer.report().numbers.steps, counts)
+    resumed.run.params[:] = whole.run.params
+    for state in whole.optimizer.state_names():
+        resumed.put(resumed.optimizer.state(state), whole.optimizer.state(state))
+    for piece, values in whole.plan().items():
+        resumed.optimizer.set_plan_state(piece, values)
+    for task in range(TASKS if name in MOMENTUM else 0):
+        momenta = (each.optimizer.task_momentum(task) for each in (resumed, whole))
+        resumed.put(*momenta)
+    assert resumed.everything() == whole.everything()
+    weights = [run.take(range(taken, STEPS)) for run in (whole, resumed)]
+    np.testing.assert_array_equal(*weights)
+    assert resumed.everything() == whole.everything()
 
 
 @pytest.mark.parametrize("projection", [Projection.GROUP, Projection.SEGMENT])

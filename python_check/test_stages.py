@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_void_p
+from ctypes import byref, c_int64, c_void_p
 
 import numpy as np
 import pytest
@@ -80,6 +80,13 @@ def test_state_of_a_batch(name: str) -> None:
         other.set_plan_state(piece, np.full(values.size, 0.25))
         other.set_plan_state(piece, values)
     np.testing.assert_array_equal(one.weights(grams, losses), other.weights(grams, losses))
+    fresh = Aggregation(ALL[name], TASKS, batch=BATCH)
+    fresh.set_steps(one.steps())
+    assert fresh.steps() == 2
+    for piece in names:
+        fresh.set_plan_state(piece, one.plan_state(piece))
+    np.testing.assert_array_equal(one.weights(grams, losses), fresh.weights(grams, losses))
+    assert_raises(lambda: one.set_steps(-1), "set_steps", "-1")
     assert_raises(lambda: one.plan_state("nothing"), "nothing")
     assert_raises(lambda: one.set_plan_state("nothing", np.zeros(3)), "nothing")
 
@@ -127,7 +134,7 @@ def test_bad_stages() -> None:
 
 
 def test_null_arguments() -> None:
-    alone, handle = Aggregation("Mean", 2, 4), c_void_p()
+    alone, handle, count = Aggregation("Mean", 2, 4), c_void_p(), c_int64()
     room = np.zeros(4)
     calls = [
         ("options_init", "options", None),
@@ -141,6 +148,9 @@ def test_null_arguments() -> None:
         ("combine", "aggregation", None, None, 2, room.ctypes.data, room.ctypes.data, None),
         ("combine", "rows", alone.handle, None, 2, room.ctypes.data, room.ctypes.data, None),
         ("solutions", "aggregation", None, None, None, None),
+        ("steps", "aggregation", None, byref(count), None),
+        ("steps", "steps", alone.handle, None, None),
+        ("set_steps", "aggregation", None, 1, None),
         ("plan_state", "aggregation", None, b"x", None, 0, None, None),
         ("plan_state", "name", alone.handle, None, None, 0, None, None),
         ("set_plan_state", "aggregation", None, b"x", None, 0, None),

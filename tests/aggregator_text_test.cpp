@@ -56,6 +56,8 @@ TEST(AggregatorText, SaysWhereItCannotBeRead) {
   expect_refused("PCGrad(seed=1) twice", {"the end"});
   expect_refused("PCGrad(order=random)", {"fresh, fixed"});
   expect_refused("CAGrad(c=much)", {"a number"});
+  expect_refused("CAGrad(c=1, c=2)", {"option c of CAGrad", "twice", "character 14"});
+  expect_refused("PCGrad(seed=1, order=fixed, seed=1)", {"option seed of PCGrad", "twice"});
   expect_refused("CAGrad(c=0.5x)", {"a number"});
   expect_refused("NashMTL(normalise=yes)", {"true or false"});
   expect_refused("Constant(values=[1, ])", {"a number"});

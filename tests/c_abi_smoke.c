@@ -163,6 +163,7 @@ static const char* read_report(const gramstep_optimizer* optimizer) {
   EXPECT(report.projections == 1 && report.mean_steps == 4 && report.mean_conflict_rate == 1);
   EXPECT(dots[0] == 1.875 * (4 - 3.5) && dots[1] == dots[0] && kept == 1);
   EXPECT(report.tasks == 2 && report.steps == 4 && report.skipped_steps == 1);
+  EXPECT(report.of_momenta == 0);
   EXPECT(report.looked == 1 && report.skipped == 0 && report.lr == 0.5);
   /* 16 elements, one of them alike, at a loss scale of 2. */
   EXPECT(gram[0] == 4 && gram[3] == 4 && gram[1] == -3.5 && gram[2] == -3.5);
@@ -176,6 +177,7 @@ static const char* read_report(const gramstep_optimizer* optimizer) {
 }
 
 static const char* read_state(gramstep_optimizer* optimizer, gramstep_optimizer* other) {
+  const int64_t counts[] = {7, 6, 5};
   float *state = NULL, *copied = NULL;
   int64_t size = 0;
   EXPECT(gramstep_state_count(optimizer) == 2 && gramstep_state_count(NULL) == -1);
@@ -188,6 +190,10 @@ static const char* read_state(gramstep_optimizer* optimizer, gramstep_optimizer*
                  "velocity"));
   EXPECT(gramstep_copy_state(other, optimizer) == GRAMSTEP_OK);
   EXPECT(gramstep_state(other, "exp_avg", &copied, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_set_steps(other, 7, counts, 3, NULL) == GRAMSTEP_OK);
+  EXPECT(gramstep_segment_steps(other, "head", &size, NULL) == GRAMSTEP_OK && size == 5);
+  EXPECT(refused(gramstep_set_steps(other, 7, counts, 1, NULL), GRAMSTEP_INVALID_ARGUMENT,
+                 "segment_steps"));
   EXPECT(copied != state && memcmp(copied, state, 15 * sizeof *state) == 0);
   return NULL;
 }

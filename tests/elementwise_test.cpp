@@ -88,15 +88,49 @@ TEST(GradDrop, DrawsAnewEveryStepAndTheSameForAnyThreads) {
   const auto first = combined(GradDrop{.seed = 5}, 3, "a", first_rows, 1, 1);
   EXPECT_TRUE(same_bits(combined(GradDrop{.seed = 5}, 3, "a", rows, 1, 3), first));
   EXPECT_FALSE(same_bits(combined(GradDrop{.seed = 6}, 3, "a", rows, 1, 1), first));
-  const GradDrop drop{.seed = 5};
   const float values[] = {1, -1};
-  const float* one_row[] = {values, values + 1};
+  const float* rows_of_one[] = {values, values + 1};
+  const auto draw = [&](std::int64_t step) {
+    float d[1];
+    GradDrop{.seed = 5}.combine(ElementsOf{rows_of_one, 0}, 2, step, 0, d);
+    return d[0];
+  };
   int changes = 0;
-  for (std::int64_t step = 1; step < 100; ++step) {
-    changes += drop.combine({one_row, 0}, 2, step, 0) != drop.combine({one_row, 0}, 2, step + 1, 0);
-  }
+  for (std::int64_t step = 1; step < 100; ++step) changes += draw(step) != draw(step + 1);
   EXPECT_GT(changes, 20);
   EXPECT_LT(changes, 80);
+}
+
+/// What GradDrop of a row of 1 and one of -1 keeps, Width elements at a time: all have P = 1/2.
+template <int Width>
+std::vector<float> kept_by(std::int64_t first) {
+  std::vector<float> up(256, 1.0f), down(256, -1.0f), kept;
+  const float* both[] = {up.data(), down.data()};
+  for (int at = 0; at < 256; at += Width) {
+    float d[Width];
+    GradDrop{.seed = 0xFEDCBA9876543210}.combine(ElementsOf{both, at}, 2, 7, first + at, d);
+    kept.insert(kept.end(), d, d + Width);
+  }
+  return kept;
+}
+
+TEST(GradDrop, DrawsByTheIndexAlone) {
+  // Across 2^34, where the counter's second word begins to count.
+  for (const std::int64_t first :
+       {0ll, 1ll, 2ll, 3ll, 1001ll, (1ll << 34) - 130, (1ll << 34) - 4}) {
+    std::vector<float> expected;
+    for (std::int64_t i = first; i < first + 256; ++i) {
+      const auto four = static_cast<std::uint64_t>(i / 4);
+      const PhiloxWords words = philox(
+          0xFEDCBA9876543210,
+          {{static_cast<std::uint32_t>(four), static_cast<std::uint32_t>(four >> 32), 7, 0}});
+      expected.push_back(words.word[i % 4] >> 8 < 1u << 23 ? 1.0f : -1.0f);
+    }
+    EXPECT_EQ(kept_by<1>(first), expected) << first;
+    EXPECT_EQ(kept_by<2>(first), expected) << first;
+    EXPECT_EQ(kept_by<4>(first), expected) << first;
+    EXPECT_EQ(kept_by<64>(first), expected) << first;
+  }
 }
 
 TEST(Elementwise, ANaNSkipsTheStep) {

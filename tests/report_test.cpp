@@ -234,5 +234,15 @@ TEST(Report, BeforeTheFirstStepThereIsNothingToSee) {
   EXPECT_EQ(report.gram.size(), 4u);
 }
 
+TEST(Report, SaysWhetherItIsOfMomenta) {
+  for (const Aggregator& aggregator : {Aggregator(MomentumConFIG{}), Aggregator(ConFIG{})}) {
+    Rig rig(mixed_layout(3), {.rule = SGD{}, .aggregator = aggregator, .tasks = 3});
+    const bool momenta = std::holds_alternative<MomentumConFIG>(aggregator);
+    EXPECT_EQ(rig.optimizer.report().of_momenta, momenta);
+    rig.draw_and_step();
+    EXPECT_EQ(rig.optimizer.report().of_momenta, momenta);
+  }
+}
+
 }  // namespace
 }  // namespace gramstep::test

@@ -145,6 +145,60 @@ TEST(State, OfAnotherLayoutOrRuleIsRefused) {
   expect_refused(mixed_layout(3), SGD{.momentum = 0.9}, {"copy_state", "rule"});
 }
 
+/// SDMGrad and MoDo both keep "weights" [K]: another aggregator's are refused all the same.
+TEST(State, OfAnotherAggregatorOrPlanIsRefused) {
+  const OptimizerOptions kept{.rule = SGD{}, .aggregator = MoDo{}, .tasks = 3};
+  Rig rig(mixed_layout(3), kept);
+  rig.draw_and_step(2);
+  const Snapshot before = rig.snapshot();
+  const std::vector<double> state = rig.optimizer.plan_state("weights");
+  const auto expect_refused = [&](OptimizerOptions options, const std::vector<std::string>& words) {
+    Rig other(mixed_layout(3), options);
+    other.losses = {1, 2, 3};
+    other.draw_and_step();
+    expect_error<InvalidState>([&] { rig.optimizer.copy_state(other.optimizer); }, words);
+    expect_same(before, rig.snapshot());
+    EXPECT_TRUE(same_bits(state, rig.optimizer.plan_state("weights")));
+  };
+  OptimizerOptions other = kept;
+  other.aggregator = SDMGrad{};
+  expect_refused(other, {"copy_state", "got", "SDMGrad", "expected", "MoDo"});
+  other.aggregator = FAMO{};
+  expect_refused(other, {"FAMO", "MoDo"});
+  other.aggregator = Mean{};
+  expect_refused(other, {"Mean", "MoDo"});
+  other = kept;
+  other.smoothing = 0.5;
+  expect_refused(other, {"copy_state", "smooth"});
+  other = kept;
+  other.projection = Projection::segment;
+  expect_refused(other, {"3 tasks and 10 projections", "3 tasks and 1 projections"});
+}
+
+TEST(State, OfAnotherAggregatorIsTakenWhereNeitherKeepsAny) {
+  Rig rig(mixed_layout(3), {.rule = Adam{}, .aggregator = MGDA{}, .tasks = 3});
+  Rig other(mixed_layout(3), {.rule = Adam{}, .aggregator = PCGrad{}, .tasks = 3});
+  other.draw_and_step(2);
+  rig.optimizer.copy_state(other.optimizer);
+  EXPECT_EQ(rig.optimizer.report().steps, 2);
+  EXPECT_TRUE(same_bits(rig.optimizer.state("exp_avg", "scalar").span(),
+                        other.optimizer.state("exp_avg", "scalar").span()));
+}
+
+/// The report goes with the state; learning rate and loss scale do not.
+TEST(State, TheReportIsCopied) {
+  Rig rig(mixed_layout(3), {.rule = SGD{.lr = 0.1}, .aggregator = MGDA{}, .tasks = 3});
+  Rig other(mixed_layout(3), {.rule = SGD{.lr = 0.2}, .aggregator = MGDA{}, .tasks = 3});
+  other.draw_and_step();
+  rig.optimizer.copy_state(other.optimizer);
+  const Report mine = rig.optimizer.report(), theirs = other.optimizer.report();
+  EXPECT_TRUE(mine.looked);
+  EXPECT_EQ(mine.norm, theirs.norm);
+  EXPECT_TRUE(same_bits(mine.cosines, theirs.cosines));
+  rig.step();
+  EXPECT_EQ(rig.optimizer.report().lr, 0.1);
+}
+
 TEST(State, MovesWithTheOptimizer) {
   static_assert(!std::is_copy_constructible_v<Optimizer> && !std::is_copy_assignable_v<Optimizer>);
   static_assert(std::is_nothrow_move_constructible_v<Optimizer> &&
@@ -179,6 +233,7 @@ TEST(State, AMovedFromOptimizerSaysSo) {
   expect_invalid("set_active", [&] { from.set_active("scalar", false); });
   expect_invalid("report", [&] { from.report(); });
   expect_invalid("segment_steps", [&] { from.segment_steps(); });
+  expect_invalid("set_steps", [&] { from.set_steps(0, {}); });
   expect_invalid("state_names", [&] { from.state_names(); });
   expect_invalid("state", [&] { from.state("exp_avg"); });
   expect_invalid("state", [&] { from.state("exp_avg", "scalar"); });

@@ -185,7 +185,8 @@ TEST(TaskMomentum, IsCopiedWithTheState) {
     EXPECT_TRUE(same_bits(rig.params.span(), copy.params.span()));
   }
   Rig other(mixed_layout(3), options_with(MoDo{}));
-  expect_error<InvalidState>([&] { other.optimizer.copy_state(rig.optimizer); }, {"aggregator"});
+  expect_error<InvalidState>([&] { other.optimizer.copy_state(rig.optimizer); },
+                             {"copy_state", "MoCo", "MoDo"});
 }
 
 TEST(TaskMomentum, IsAskedForWhereThereIsNone) {

@@ -71,16 +71,28 @@ void combine_all(const float* const* rows, const float* weights, int tasks, std:
   }
 }
 
+constexpr int strip_elements = 64;  // that an aggregator looks at together
+
+/// Combines strips of Width elements from `first` on, as long as they fit; returns where it stopped.
+template <int Width, class Held>
+int combine_strips(const kernels::UpdateArguments& a, const Held& held, std::int64_t at, int first,
+                   int count, float* to) {
+  for (; count - first >= Width; first += Width) {
+    float d[Width];
+    held.combine(ElementsOf{a.rows, at + first}, a.tasks, a.plan->step, at + first, d);
+    for (int c = 0; c < Width; ++c) to[first + c] = a.plan->head_weight * d[c];
+  }
+  return first;
+}
+
 /// The same for an aggregator that looks at every element for itself.
 void combine_elements(const kernels::UpdateArguments& a,
                       const kernels::OneOfT<Aggregator>& aggregator, std::int64_t at, int count,
                       float* to) {
   aggregator.visit([&](const auto& held) {
     if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
-      for (int i = 0; i < count; ++i) {
-        const ElementOf g{a.rows, at + i};
-        to[i] = a.plan->head_weight * held.combine(g, a.tasks, a.plan->step, at + i);
-      }
+      const int strips = combine_strips<strip_elements>(a, held, at, 0, count, to);
+      combine_strips<1>(a, held, at, strips, count, to);
     }
   });
 }

@@ -66,10 +66,18 @@ class GRAMSTEP_EXPORT Aggregation {
   /// Waits for the work queued on `stream`.
   std::vector<Solution> solutions(Stream stream = nullptr) const;
 
+  /// How many times weights() was called: the aggregator's steps. Waits for the work queued on `stream`.
+  std::int64_t steps(Stream stream = nullptr) const;
+
+  /// Puts that count back. A run that is restored, steps first, for where the state lies depends on
+  /// their count, then every piece of the state, goes on to the same bits. Waits for the work queued on
+  /// `stream`. Throws InvalidArgument for a count below 0.
+  void set_steps(std::int64_t steps, Stream stream = nullptr);
+
   /// A piece of the aggregator's state, [B, size], by the names that its plan_states gives. Waits for
   /// the work queued on `stream`. Throws InvalidArgument for an unknown name.
   std::vector<double> plan_state(std::string_view name, Stream stream = nullptr) const;
-  /// Replaces it. Throws InvalidArgument for an unknown name or another number of values.
+  /// Replaces it; see set_steps. Throws InvalidArgument for an unknown name or another number of values.
   void set_plan_state(std::string_view name, std::span<const double> values,
                       Stream stream = nullptr);
 

@@ -210,6 +210,8 @@ typedef struct gramstep_report {
   double lr;
   int64_t mean_steps; /* over how many steps the means are */
   double mean_conflict_rate;
+  int32_t of_momenta; /* whether gram and what follows from it is of the aggregator's momenta */
+  int32_t reserved;
 } gramstep_report;
 
 /* What it saw and decided by task, pair and projection: arrays of the caller's, any of which may be
@@ -240,10 +242,18 @@ GRAMSTEP_C_API gramstep_status gramstep_optimizer_report(const gramstep_optimize
 /* What the aggregator promises, in words; "" for nothing. Never null. */
 GRAMSTEP_C_API const char* gramstep_promise(const gramstep_optimizer* optimizer);
 
-/* How many steps a segment took. Waits for `stream`. */
+/* How many steps a segment took. Waits for `stream`; see gramstep_set_steps. */
 GRAMSTEP_C_API gramstep_status gramstep_segment_steps(const gramstep_optimizer* optimizer,
                                                       const char* segment, int64_t* steps,
                                                       void* stream);
+
+/* Puts back the step counts of a run that was saved: the optimizer's, gramstep_report.steps, and those of
+ * the segments, one for each in the order in which they were added to the layout. Then the plan's state
+ * and the momenta, whose place depends on the count, and the rule's state; the run goes on to the same
+ * bits. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_set_steps(gramstep_optimizer* optimizer, int64_t steps,
+                                                  const int64_t* segment_steps, int64_t segments,
+                                                  void* stream);
 
 /* The number of state buffers that the rule keeps with these options. Returns the count, not a status;
  * -1 for a null optimizer. */
@@ -263,16 +273,16 @@ GRAMSTEP_C_API const char* gramstep_plan_state_name(const gramstep_optimizer* op
 GRAMSTEP_C_API gramstep_status gramstep_plan_state(const gramstep_optimizer* optimizer,
                                                    const char* name, double* values, int64_t size,
                                                    int64_t* needed, void* stream);
-/* Replaces it. Waits for `stream`. */
+/* Replaces it; in an optimizer that took no step, gramstep_set_steps comes first. Waits for `stream`. */
 GRAMSTEP_C_API gramstep_status gramstep_set_plan_state(gramstep_optimizer* optimizer,
                                                        const char* name, const double* values,
                                                        int64_t size, void* stream);
 /* The momentum that the aggregator keeps of a task's gradient, as of the last step, on the optimizer's
- * device. Waits for `stream`. */
+ * device; valid until the next step or gramstep_set_steps. Waits for `stream`. */
 GRAMSTEP_C_API gramstep_status gramstep_task_momentum(gramstep_optimizer* optimizer, int32_t task,
                                                       float** data, int64_t* size, void* stream);
 
-/* Copies state and step counts between optimizers of one layout and one rule, on any devices. */
+/* Copies state and step counts between optimizers of one layout, rule and aggregator, on any devices. */
 GRAMSTEP_C_API gramstep_status gramstep_copy_state(gramstep_optimizer* to,
                                                    const gramstep_optimizer* from);
 
@@ -320,6 +330,12 @@ GRAMSTEP_C_API gramstep_status gramstep_aggregation_combine(gramstep_aggregation
 /* Of the last weights: iterations [B] and residuals [B]; either may be null. Waits for `stream`. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregation_solutions(
     const gramstep_aggregation* aggregation, int32_t* iterations, double* residuals, void* stream);
+/* How many times gramstep_aggregation_weights was called. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_steps(const gramstep_aggregation* aggregation,
+                                                          int64_t* steps, void* stream);
+/* Puts that count back; then the state, whose place depends on it. Waits for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_aggregation_set_steps(gramstep_aggregation* aggregation,
+                                                              int64_t steps, void* stream);
 /* The aggregator's state, as gramstep_plan_state and gramstep_set_plan_state. */
 GRAMSTEP_C_API gramstep_status
 gramstep_aggregation_plan_state(const gramstep_aggregation* aggregation, const char* name,

@@ -4,6 +4,7 @@
 #include "gramstep/aggregation.hpp"
 #include "gramstep/aggregators/aggregators.hpp"
 #include "gramstep/aggregators/text.hpp"
+#include "gramstep/aggregators/traits.hpp"
 #include "gramstep/error.hpp"
 #include "gramstep/layout.hpp"
 #include "gramstep/optimizer.hpp"

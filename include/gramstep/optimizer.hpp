@@ -142,6 +142,16 @@ class GRAMSTEP_EXPORT Optimizer {
   /// How many steps each segment took, by segment index. Waits for the work queued on `stream`.
   std::vector<std::int64_t> segment_steps(Stream stream = nullptr) const;
 
+  /// Puts the step counts back, of the optimizer, as Report::steps has it, and of the segments, as
+  /// segment_steps() gives them. A run is saved as parameters, steps, segment_steps(), every state(),
+  /// plan_state() and task_momentum(), and goes on to the same bits in an optimizer of the same layout
+  /// and options when it is restored: steps first, for where the plan's state and the momenta lie
+  /// depends on their count, then the rest in any order. Skipped steps, the report's means and which
+  /// segments are active are not touched. Waits for the work queued on `stream`. Throws InvalidArgument
+  /// for a count below 0, a segment's beyond the optimizer's, or another number of segments.
+  void set_steps(std::int64_t steps, std::span<const std::int64_t> segment_steps,
+                 Stream stream = nullptr);
+
   /// The names of the state that the rule keeps with these options, as torch.optim names it.
   std::vector<std::string_view> state_names() const;
 
@@ -162,22 +172,25 @@ class GRAMSTEP_EXPORT Optimizer {
   /// for the work queued on `stream`. Throws InvalidArgument for an unknown name.
   std::vector<double> plan_state(std::string_view name, Stream stream = nullptr) const;
 
-  /// Replaces a piece of the plan's state. Waits for the work queued on `stream`. Throws
-  /// InvalidArgument for an unknown name or another number of values.
+  /// Replaces a piece of the plan's state; see set_steps, without which the first step reads none.
+  /// Waits for the work queued on `stream`. Throws InvalidArgument for an unknown name or another
+  /// number of values.
   void set_plan_state(std::string_view name, std::span<const double> values,
                       Stream stream = nullptr);
 
   /// The momentum that the aggregator keeps of one task's gradient, [layout.shared_size()] of the
-  /// optimizer's device, as of the last step; valid until the next. Waits for the work queued on
-  /// `stream`. Throws InvalidArgument for an aggregator without momentum, or no such task.
+  /// optimizer's device, as of the last step; valid until the next step or set_steps. Writing to it
+  /// replaces it. Waits for the work queued on `stream`. Throws InvalidArgument for an aggregator
+  /// without momentum, or no such task.
   std::span<float> task_momentum(int task, Stream stream = nullptr);
 
   /// Which projection a shared segment belongs to, as an index into the report's arrays.
   int projection_of(std::string_view segment) const;
 
-  /// Copies state and step counts, and which segments are active, from an optimizer on any device.
-  /// Waits for the work queued on both devices' default streams. Throws InvalidState where the layout,
-  /// the rule's state or the plan's is another; then nothing is changed.
+  /// Copies state, step counts, what the report says, and which segments are active, from an optimizer
+  /// on any device; learning rate and loss scale stay. Waits for the work queued on both devices'
+  /// default streams. Throws InvalidState where the layout, the rule's state or the plan's is another,
+  /// or the aggregator is and either keeps state; then nothing is changed.
   void copy_state(const Optimizer& from);
 
   /// The layout it was made for.

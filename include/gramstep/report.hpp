@@ -48,7 +48,9 @@ struct GRAMSTEP_EXPORT Report {
   std::int64_t skipped_steps = 0;  ///< steps skipped so far for a gradient or loss that was unfit
   bool skipped = false;            ///< whether the last step was skipped
   bool looked = false;             ///< whether the last step had a gram stage
-  RunningMeans means;              ///< over the steps so far
+  bool of_momenta = false;  ///< whether gram, and all that follows from it, is of the aggregator's
+                            ///< momenta of the gradients instead of the gradients
+  RunningMeans means;       ///< over the steps so far
 };
 
 }  // namespace gramstep::inline v1

@@ -106,6 +106,39 @@ TEST_F(CudaStepTest, StateMovesBetweenDevices) {
   twin.expect_same(rig);
 }
 
+TEST_F(CudaStepTest, GoesOnFromWhatWasSavedByName) {
+  for (const Aggregator& aggregator : {Aggregator(MoDo{}), Aggregator(MomentumConFIG{})}) {
+    const OptimizerOptions options{.rule = Adam{}, .aggregator = aggregator, .tasks = 2};
+    Rig rig(awkward_layout(2), options);
+    DeviceTwin whole(rig, options), resumed(rig, options);
+    const auto step = [&](bool both) {
+      rig.draw_uniform();
+      whole.follow(rig);
+      whole.step();
+      if (!both) return;
+      resumed.follow(rig);
+      resumed.step();
+    };
+    const auto copy = [](std::span<float> to, std::span<float> from) {
+      GRAMSTEP_CUDA_OK(cudaMemcpy(to.data(), from.data(), from.size_bytes(), cudaMemcpyDefault));
+    };
+    for (int i = 0; i < 3; ++i) step(false);
+    Optimizer &from = whole.optimizer, &to = resumed.optimizer;
+    to.set_steps(from.report().steps, from.segment_steps());
+    copy(resumed.params.span(), whole.params.span());
+    for (const std::string_view name : from.state_names()) copy(to.state(name), from.state(name));
+    for (const std::string_view name : from.plan_state_names()) {
+      to.set_plan_state(name, from.plan_state(name));
+    }
+    for (int k = 0; k < 2 && from.report().of_momenta; ++k) {
+      copy(to.task_momentum(k), from.task_momentum(k));
+    }
+    for (int i = 0; i < 3; ++i) step(true);
+    EXPECT_TRUE(same_bits(resumed.params.read(), whole.params.read())) << text_of(aggregator);
+    EXPECT_EQ(to.segment_steps(), from.segment_steps());
+  }
+}
+
 TEST_F(CudaStepTest, ReachesBeyondTwoToTheThirtyOne) {
   const std::int64_t size = (std::int64_t{1} << 31) + 5'000;
   std::size_t free = 0, total = 0;

@@ -45,41 +45,64 @@ struct GradDrop {
     }
   }
 
-  /// The combination of element `index` of the flat buffer.
-  GRAMSTEP_BODY float combine(const ElementOf& g, int tasks, std::int64_t step,
-                              std::int64_t index) const {
-    float sum = 0, magnitude = 0;
+  /// Writes the combinations of elements [index, index + Width) of the flat buffer. `elements`:
+  /// load(k, g) reads those of task k.
+  template <class Elements, int Width>
+  GRAMSTEP_BODY void combine(const Elements& elements, int tasks, std::int64_t step,
+                             std::int64_t index, float (&d)[Width]) const {
+    float g[Width], sum[Width] = {}, magnitude[Width] = {}, drawn[Width];
     for (int k = 0; k < tasks; ++k) {
-      sum += g(k);
-      magnitude += fabsf(g(k));
+      elements.load(k, g);
+      for (int c = 0; c < Width; ++c) {
+        sum[c] += g[c];
+        magnitude[c] += fabsf(g[c]);
+      }
     }
-    if (magnitude == 0.0f) return sum;
-    const float positive = 0.5f * (1.0f + sum / magnitude);
-    const float drawn = uniform(step, index);
-    float d = 0;
+    draw(step, index, drawn);
+    float margin[Width];  // P - U; NaN where all are zero, which may as well be dropped
+    for (int c = 0; c < Width; ++c) {
+      margin[c] = 0.5f * (1.0f + sum[c] / magnitude[c]) - drawn[c];
+      d[c] = 0;
+    }
     for (int k = 0; k < tasks; ++k) {
-      const float value = g(k);
-      const bool kept = (positive > drawn && value > 0) || (positive < drawn && value < 0);
-      // A NaN is of neither sign, and must come through.
-      const float share = kept || value != value ? 1.0f : static_cast<float>(leak.value_or(k, 0));
-      d += share * value;
+      elements.load(k, g);
+      const float leaked = static_cast<float>(leak.value_or(k, 0));
+      for (int c = 0; c < Width; ++c) {
+        const bool kept = (margin[c] > 0 && g[c] > 0) || (margin[c] < 0 && g[c] < 0);
+        d[c] += (kept ? 1.0f : leaked) * g[c];  // a NaN comes through, even times 0
+      }
     }
-    return d;
   }
 
  private:
-  /// In [0, 1), a multiple of 2^-24: word index % 4 of the draw that four neighbours share.
-  GRAMSTEP_BODY float uniform(std::int64_t step, std::int64_t index) const {
-    const std::int64_t four = index >> 2;
-    const PhiloxWords random =
-        philox(seed, {{static_cast<std::uint32_t>(four), static_cast<std::uint32_t>(four >> 32),
-                       static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)}});
-    const int which = static_cast<int>(index & 3);
-    const std::uint32_t word = which == 0   ? random.word[0]
-                               : which == 1 ? random.word[1]
-                               : which == 2 ? random.word[2]
-                                            : random.word[3];
-    return static_cast<float>(word >> 8) * 0x1p-24f;
+  /// U of Width elements, multiples of 2^-24: word index % 4 of the draw that four neighbours share.
+  template <int Width>
+  GRAMSTEP_BODY void draw(std::int64_t step, std::int64_t index, float (&drawn)[Width]) const {
+    if (Width % 4 == 0 && index % 4 == 0) {
+      for (int four = 0; four < Width / 4; ++four) {
+        const PhiloxWords words = words_of(step, index / 4 + four);
+        for (int c = 0; c < 4; ++c) drawn[4 * four + c] = uniform(words.word[c]);
+      }
+    } else {
+      for (int c = 0; c < Width; ++c) {
+        const PhiloxWords words = words_of(step, (index + c) / 4);
+        std::uint32_t word = words.word[0];  // chosen, for registers have no index
+        for (int w = 1; w < 4; ++w) word = (index + c) % 4 == w ? words.word[w] : word;
+        drawn[c] = uniform(word);
+      }
+    }
+  }
+
+  /// The draw of elements 4 four to 4 four + 3.
+  GRAMSTEP_BODY PhiloxWords words_of(std::int64_t step, std::int64_t four) const {
+    return philox(seed,
+                  {{static_cast<std::uint32_t>(four), static_cast<std::uint32_t>(four >> 32),
+                    static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)}});
+  }
+
+  /// In [0, 1). By way of a signed number, whose conversion every processor has.
+  GRAMSTEP_BODY static float uniform(std::uint32_t word) {
+    return static_cast<float>(static_cast<std::int32_t>(word >> 8)) * 0x1p-24f;
   }
 };
 

@@ -14,7 +14,7 @@ namespace gramstep::inline v1 {
 ///
 ///   PCGrad     MGDA     CAGrad(c=0.5, rescale=one_plus_c)     UPGrad(preference=[0.3, 0.7])
 ///
-/// a name, and in parentheses the options that depart from their defaults: numbers, true or false,
+/// a name, and in parentheses the options that depart from their defaults, each once: numbers, true or false,
 /// the name of an enumeration's value, or a list of numbers in brackets. Space is of no account.
 /// Throws InvalidArgument that says where the text cannot be read and what was expected; options are
 /// checked for K tasks when an optimizer is made.

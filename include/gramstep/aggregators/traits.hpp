@@ -66,7 +66,9 @@ template <class A>
 concept WithMomentum = requires(const A& a) { a.momentum(std::int64_t{1}, 1.0); };
 
 /// Whether A combines the rows element by element instead of by weights: it has
-///   float combine(const Rows& g, int tasks, std::int64_t step, std::int64_t index) const
+///   void combine(const Elements& elements, int tasks, std::int64_t step, std::int64_t index,
+///                float (&d)[Width]) const
+/// for any Width, whose elements do not depend on it; see ElementsOf.
 template <class A>
 concept Elementwise = A::elementwise;
 

@@ -36,22 +36,29 @@ struct TrimmedMean {
            "must be >= 0 and leave at least one of the tasks: 2 * trim < tasks");
   }
 
-  /// The combination of element `index` of the flat buffer. Ranks by comparing all pairs: no memory
-  /// beside the rows, which are in cache after the first look.
-  GRAMSTEP_BODY float combine(const ElementOf& g, int tasks, std::int64_t /*step*/,
-                              std::int64_t /*index*/) const {
-    float sum = 0;
+  /// Writes the combinations of elements [index, index + Width) of the flat buffer. `elements`:
+  /// load(k, g) reads those of task k. Ranks by comparing all pairs: no memory beside the rows, which
+  /// are in cache after the first look.
+  template <class Elements, int Width>
+  GRAMSTEP_BODY void combine(const Elements& elements, int tasks, std::int64_t /*step*/,
+                             std::int64_t /*index*/, float (&d)[Width]) const {
+    float g[Width], other[Width];
+    for (int c = 0; c < Width; ++c) d[c] = 0;
     for (int k = 0; k < tasks; ++k) {
-      const float value = g(k);
-      int below = 0;
+      int below[Width] = {};
+      elements.load(k, g);
       for (int j = 0; j < tasks; ++j) {
-        const float other = g(j);
-        below += other < value || (other == value && j < k);
+        elements.load(j, other);
+        for (int c = 0; c < Width; ++c) {
+          below[c] += other[c] < g[c] || (other[c] == g[c] && j < k);
+        }
       }
-      const bool kept = (below >= trim && below < tasks - trim) || value != value;
-      sum += kept ? value : 0.0f;
+      for (int c = 0; c < Width; ++c) {
+        const bool kept = (below[c] >= trim && below[c] < tasks - trim) || g[c] != g[c];
+        d[c] += kept ? g[c] : 0.0f;
+      }
     }
-    return sum / static_cast<float>(tasks - 2 * trim);
+    for (int c = 0; c < Width; ++c) d[c] /= static_cast<float>(tasks - 2 * trim);
   }
 };
 
