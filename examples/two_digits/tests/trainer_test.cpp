@@ -36,7 +36,9 @@ Outcome train_briefly(const std::string& rule, std::uint64_t seed,
   const Split split = split_digits(static_cast<int>(digits.size()));
   const Data data{compose(digits, split.train, 512, seed), compose(digits, split.test, 100, 0)};
   const auto backend = make_cpu_backend<float>(1);
-  const auto path = std::filesystem::path(testing::TempDir()) / "steps.jsonl";
+  // Tests run side by side, each in a process of its own.
+  const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+  const auto path = std::filesystem::path(testing::TempDir()) / ("steps-" + test + ".jsonl");
   Outcome outcome;
   {
     StepLog log(path);
