@@ -110,7 +110,8 @@ GRAMSTEP_BODY void chunk_products(const X& x, const Chunk& chunk, bool aligned,
                                   float (&sums)[pairs_of(Rows)]) {
   const std::int64_t begin = chunk.begin - origin;
   const int vectors = aligned ? chunk.count / 4 : 0;
-  GRAMSTEP_UNROLL_BY((Rows <= 2 ? 4 : 1))  // a full chunk's four sweeps: few rows, all loads in flight
+  // The four sweeps of a full chunk: where rows are few, all reads are to be on their way.
+  GRAMSTEP_UNROLL_BY((Rows <= 2 ? 4 : 1))
   for (int i = x.thread(); i < vectors; i += x.threads()) {
     add_products<Rows, 4>(rows, tasks, begin + 4 * i, sums);
   }

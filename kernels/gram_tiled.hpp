@@ -85,7 +85,7 @@ struct GramTiledBody {
   // A thread stages the same four columns of every rows_apart-th row.
   static constexpr int rows_apart = threads / vectors;
   static constexpr int slots = (Rows + rows_apart - 1) / rows_apart;
-  static constexpr int gram_block = 512;  // products between widenings of an fp32 sum
+  static constexpr int gram_block = 512;              // products between widenings of an fp32 sum
   static constexpr int terms = vectors / slices * 4;  // of a stage in a thread's every product
   static_assert(threads % vectors == 0 && vectors % slices == 0 && gram_block % terms == 0);
   GramArguments a;

@@ -179,8 +179,8 @@ struct ProjectionPlan {
       const std::int64_t step = a.state->steps + 1;
       const double* state = state_in(current);
       double* next_state = state_in(1 - current);
-      GramProblem problem{tasks(), gram(), losses(), step, projection, state,
-                          next_state, scratch() + plan_scratch(tasks())};
+      GramProblem problem{tasks(),    gram(), losses(),   step,
+                          projection, state,  next_state, scratch() + plan_scratch(tasks())};
       double* w = weights();
       const std::int64_t squares = std::int64_t{tasks()} * tasks();
       const std::int64_t room = a.scratch_stride - plan_scratch(tasks());

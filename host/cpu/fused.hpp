@@ -29,7 +29,8 @@ typedef std::int64_t LongVector __attribute__((vector_size(GRAMSTEP_VECTOR_BYTES
   const LongVector even = (bits & 1) - 1;  // all ones where it is
   // An infinite sum has lost a NaN, and stays.
   const LongVector inexact = (lost < 0) | (lost > 0);
-  const LongVector outward = (lost > 0) == (sum > 0);  // away from zero is the greater number of bits
+  const LongVector outward =
+      (lost > 0) == (sum > 0);  // away from zero is the greater number of bits
   bits += inexact & even & ((outward & 2) - 1);
   WideVector odd;
   __builtin_memcpy(&odd, &bits, sizeof odd);

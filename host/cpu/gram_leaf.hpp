@@ -76,7 +76,8 @@ void multiply_tile(const Block& block, int i, int j, Turn turn, float* lanes) {
       GRAMSTEP_UNROLLED
       for (int a = 0; a < I; ++a) {
         GRAMSTEP_UNROLLED
-        for (int b = Diagonal ? a : 0; b < J; ++b) sums[a][b] = multiply_add(left[a], right[b], sums[a][b]);
+        for (int b = Diagonal ? a : 0; b < J; ++b)
+          sums[a][b] = multiply_add(left[a], right[b], sums[a][b]);
       }
     }
     GRAMSTEP_UNROLLED

@@ -84,7 +84,8 @@ TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
 }
 
 // Rows counted up by the unrolled bodies, and where tiles end.
-INSTANTIATE_TEST_SUITE_P(Tasks, GramBodyTest, ::testing::Values(1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64));
+INSTANTIATE_TEST_SUITE_P(Tasks, GramBodyTest,
+                         ::testing::Values(1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64));
 
 TEST(GramBody, OfNothingIsNothing) {
   Layout layout;

@@ -32,10 +32,10 @@ enum class PathEnd {
 /// Every thread of the block holds the same passive, t and pivots.
 struct Path {
   int tasks;
-  double ridge;     // a lower bound of M's eigenvalues, > 0
-  double* memory;   // [K, K], the matrix, for the caller to fill
+  double ridge;                                        // a lower bound of M's eigenvalues, > 0
+  double* memory;                                      // [K, K], the matrix, for the caller to fill
   double* own = memory + std::int64_t{tasks} * tasks;  // [own_scratch(K)], with q0 and q1 to fill
-  int passive = 0;  // |P|
+  int passive = 0;                                     // |P|
   double t = -infinity;
   int pivots = 0;
 
