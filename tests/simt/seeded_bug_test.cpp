@@ -104,6 +104,45 @@ TEST_F(SeededBugTest, ReadAfterWriteIsReportedWithoutItsBarrier) {
   expect_race_report<ReadAfterWrite<Barrier::missing>>();
 }
 
+/// out[i] = in[i + 1], cyclically in the warp, by a barrier of the warp alone.
+template <Barrier barrier>
+struct ReadAfterWriteInWarp {
+  const float* in;
+  float* out;
+
+  struct Shared {
+    float cells[threads];
+  };
+
+  template <class X>
+  void operator()(const X& x, Shared& shared) const {
+    shared.cells[x.thread()] = in[x.thread()];
+    if constexpr (barrier == Barrier::present) x.warp_sync();
+    out[x.thread()] = shared.cells[x.warp() * warp_size + (x.lane() + 1) % warp_size];
+  }
+};
+
+std::vector<float> rotated_by_warp() {
+  std::vector<float> values = numbers();
+  std::rotate(values.begin(), values.begin() + 1, values.begin() + warp_size);
+  std::rotate(values.begin() + warp_size, values.begin() + warp_size + 1, values.end());
+  return values;
+}
+
+TEST_F(SeededBugTest, ReadAfterWriteInAWarpIsRightWithItsBarrier) {
+  EXPECT_TRUE(is_right<ReadAfterWriteInWarp<Barrier::present>>(rotated_by_warp()));
+}
+
+TEST_F(SeededBugTest, ReadAfterWriteInAWarpIsWrongWithoutItsBarrier) {
+  if (thread_build) GTEST_SKIP() << "reported as a race instead";
+  EXPECT_FALSE(is_right<ReadAfterWriteInWarp<Barrier::missing>>(rotated_by_warp()));
+}
+
+TEST_F(SeededBugTest, ReadAfterWriteInAWarpIsReportedWithoutItsBarrier) {
+  SKIP_UNLESS(thread_build, "thread");
+  expect_race_report<ReadAfterWriteInWarp<Barrier::missing>>();
+}
+
 /// The same, with shared memory rotated in place.
 template <Barrier barrier>
 struct WriteAfterRead {
