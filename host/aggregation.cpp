@@ -40,7 +40,8 @@ OptimizerOptions checked_options(const AggregationOptions& options) {
 }
 
 host::Setup batched_setup(const AggregationOptions& options) {
-  host::Setup setup(row_layout(options.size), checked_options(options));
+  const OptimizerOptions checked = checked_options(options);  // before a layout takes the size
+  host::Setup setup(row_layout(options.size), checked);
   setup.shape.projections = static_cast<std::int32_t>(options.batch);
   return setup;
 }
