@@ -53,7 +53,7 @@ TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
     EXPECT_LT(one.step.findings.clip, 1.0);
     for (const simt::Launch& order : every_order) {
       StageRig block = rig(tasks);
-      block.run_plan(order);
+      block.run_plan<Sum, Mean, PCGrad>(order);
       EXPECT_EQ(block.step.steps, 2);
       EXPECT_EQ(block.step.plan.skip, 0);
       expect_close(block.step.findings.norm, one.step.findings.norm);
@@ -79,7 +79,7 @@ TEST_P(PlanBodyTest, SkipsANonFiniteRowAndCountsNothing) {
     StageRig block = rig(3);
     const auto segments = block.segments;
     block.partials[static_cast<std::size_t>(kernels::pair_index(1, 1, 3))] = bad;
-    block.run_plan({.order = simt::Order::reverse});
+    block.run_plan<Sum, Mean, PCGrad>({.order = simt::Order::reverse});
     EXPECT_EQ(block.step.plan.skip, 1);
     EXPECT_EQ(block.step.steps, 1);
     EXPECT_EQ(block.step.skipped_steps, 1);
