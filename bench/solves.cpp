@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "gramstep/aggregators/text.hpp"
+#include "gramstep/text.hpp"
 #include "gramstep/error.hpp"
 
 namespace gramstep::bench {

@@ -16,16 +16,19 @@ endfunction()
 
 gramstep_add_objects(gramstep_host
     host/aggregation.cpp
-    host/aggregator_text.cpp
     host/c_aggregation.cpp
     host/c_api.cpp
     host/c_options.cpp
+    host/c_settings.cpp
     host/cpu_backend.cpp
     host/layout.cpp
     host/optimizer.cpp
+    host/optimizer_state.cpp
     host/plan_state.cpp
     host/report.cpp
+    host/saved_run.cpp
     host/setup.cpp
+    host/text.cpp
     host/validation.cpp
     host/work_table.cpp
     host/cpu/dispatch.cpp)

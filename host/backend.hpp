@@ -8,7 +8,7 @@
 #include "gramstep/optimizer.hpp"
 #include "host/aggregator_traits.hpp"
 #include "host/work_table.hpp"
-#include "kernels/plan.hpp"
+#include "kernels/alone.hpp"
 
 namespace gramstep::host {
 
@@ -16,20 +16,20 @@ namespace gramstep::host {
 struct Setup {
   std::vector<std::int32_t> projection_of;  // [segments]
   Work work;
-  std::vector<kernels::GroupSettings> groups;
+  std::vector<kernels::GroupSettings> groups;  // what they leave to the rule still open
   std::vector<kernels::SegmentState> segments;  // as they are before the first step
   kernels::StepState initial;
-  Rule rule;
+  Rule rule;  // may be set between steps
   Aggregator aggregator;
   AggregatorTraits traits;  // of that aggregator
   Device device;
   std::int64_t size = 0;     // elements of the flat buffer
   std::int64_t scratch = 0;  // doubles a projection
   kernels::PlanShape shape{};
-  double clip_norm = infinity;
   double smoothing = 0;
   int tasks = 1;
-  int states = 0;
+  int states = 0;  // buffers that were taken: a rule that is set later may need fewer
+  float initial_state = 0;  // what they begin with
   bool look = true;    // run the gram stage
   bool checks = true;  // skip a step whose gradient is not finite
 
@@ -51,12 +51,20 @@ struct Setup {
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
 };
 
+/// What of the options may be set between steps, as the plan reads it.
+kernels::Controls controls_of(const OptimizerOptions& options);
+
+/// The names of a rule's state with its options, and of its scalars by segment.
+std::span<const std::string_view> state_names(const Rule& rule);
+std::span<const std::string_view> segment_state_names(const Rule& rule);
+
 /// The memory of one step, validated.
 struct StepMemory {
   float* params;
   const float* const* rows;  // [K], host memory
   const float* heads;
   kernels::Losses losses;
+  kernels::Scaling scaling{};
 };
 
 /// What a message calls an argument of a step; text is made of it only when a message is.
@@ -90,7 +98,11 @@ class Backend {
   virtual void combine(const float* const* rows, const double* weights, float* combined,
                        Stream stream) = 0;
 
+  /// The copy of the parameters that a model is evaluated with; see kernels::EvaluationBody.
+  virtual void evaluate(const kernels::EvaluationBody& body, Stream stream) = 0;
+
   virtual void set_controls(const kernels::Controls& controls, Stream stream) = 0;
+  virtual void set_loss_scale(double loss_scale, Stream stream) = 0;
   virtual void set_active(int segment, bool active, Stream stream) = 0;
 
   /// The step's state and the segments', read back after waiting for the stream.
@@ -108,6 +120,9 @@ class Backend {
   virtual void write_state(int index, const float* from) = 0;
   virtual void write_step(const kernels::StepState& step,
                           const std::vector<kernels::SegmentState>& segments) = 0;
+
+  /// Where the loss scale of the next step is, on the device.
+  virtual const float* loss_scale_data() const = 0;
 };
 
 /// Takes all memory the backend will need. Throws OutOfMemory, DeviceUnavailable, CudaError.

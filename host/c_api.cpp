@@ -8,6 +8,7 @@
 
 #include "gramstep/gramstep.hpp"
 #include "host/c_guard.hpp"
+#include "host/c_handles.hpp"
 #include "host/c_options.hpp"
 
 namespace gs = gramstep;
@@ -15,14 +16,6 @@ using namespace gramstep::host::c;
 using gs::host::expect_struct;
 using gs::host::expect_there;
 using gs::host::extent;
-
-struct gramstep_layout {
-  gs::Layout layout;
-};
-
-struct gramstep_optimizer {
-  gs::Optimizer optimizer;
-};
 
 extern "C" {
 
@@ -111,34 +104,10 @@ gramstep_status gramstep_layout_segment(const gramstep_layout* layout, const cha
   });
 }
 
-int gramstep_aggregator_count(void) {
-  return static_cast<int>(std::variant_size_v<gs::Aggregator>);
-}
-
-const char* gramstep_aggregator_name(int index) {
-  if (index < 0 || index >= gramstep_aggregator_count()) return nullptr;
-  return gs::aggregator_names()[static_cast<std::size_t>(index)].data();  // views of literals
-}
-
-gramstep_status gramstep_aggregator_text(const char* aggregator, char* text, size_t size,
-                                         size_t* needed) {
-  return guarded([&] {
-    expect_there(aggregator, "gramstep_aggregator_text: aggregator");
-    const std::string written = gs::text_of(gs::aggregator_of(aggregator));
-    put(needed, written.size() + 1);
-    if (text == nullptr) return;
-    if (size <= written.size()) {
-      throw gs::InvalidArgument("gramstep_aggregator_text: size: got " + std::to_string(size) +
-                                ", expected at least " + std::to_string(written.size() + 1));
-    }
-    std::copy_n(written.c_str(), written.size() + 1, text);
-  });
-}
-
-gramstep_status gramstep_options_init(gramstep_options* options, int32_t rule) {
+gramstep_status gramstep_options_init(gramstep_options* options) {
   return guarded([&] {
     expect_there(options, "gramstep_options_init: options");
-    *options = gs::host::default_options(rule);
+    *options = gs::host::default_options();
   });
 }
 
@@ -172,23 +141,10 @@ gramstep_status gramstep_step(gramstep_optimizer* optimizer, float* params, int6
         gs::Gradients{.rows = {from.rows, count},
                       .row_size = from.row_size,
                       .heads = {from.heads, extent(from.heads_size, "gramstep_step: heads_size")},
-                      .losses = {from.losses, losses}},
+                      .losses = {from.losses, losses},
+                      .grad_scale = from.grad_scale,
+                      .found_inf = from.found_inf},
         as_stream(stream));
-  });
-}
-
-gramstep_status gramstep_set_lr(gramstep_optimizer* optimizer, double lr, void* stream) {
-  return guarded([&] {
-    expect_there(optimizer, "gramstep_set_lr: optimizer");
-    optimizer->optimizer.set_lr(lr, as_stream(stream));
-  });
-}
-
-gramstep_status gramstep_set_loss_scale(gramstep_optimizer* optimizer, double loss_scale,
-                                        void* stream) {
-  return guarded([&] {
-    expect_there(optimizer, "gramstep_set_loss_scale: optimizer");
-    optimizer->optimizer.set_loss_scale(loss_scale, as_stream(stream));
   });
 }
 

@@ -9,32 +9,6 @@ namespace {
                         ", expected a value of the enumeration");
 }
 
-template <class AdamLike>
-Rule adam_like(const gramstep_options& from) {
-  return AdamLike{.lr = from.lr,
-                  .beta1 = from.beta1,
-                  .beta2 = from.beta2,
-                  .epsilon = from.epsilon,
-                  .weight_decay = from.weight_decay,
-                  .amsgrad = from.amsgrad != 0,
-                  .maximize = from.maximize != 0};
-}
-
-Rule rule_of(const gramstep_options& from) {
-  switch (from.rule) {
-    case GRAMSTEP_SGD:
-      return SGD{.lr = from.lr,
-                 .momentum = from.momentum,
-                 .dampening = from.dampening,
-                 .weight_decay = from.weight_decay,
-                 .nesterov = from.nesterov != 0,
-                 .maximize = from.maximize != 0};
-    case GRAMSTEP_ADAM: return adam_like<Adam>(from);
-    case GRAMSTEP_ADAMW: return adam_like<AdamW>(from);
-    default: unknown("gramstep_options.rule", from.rule);
-  }
-}
-
 Projection projection_of(const gramstep_options& from) {
   switch (from.projection) {
     case GRAMSTEP_PROJECT_MODEL: return Projection::model;
@@ -58,6 +32,11 @@ Aggregator aggregator_or_sum(const char* text) {
   return text == nullptr ? Aggregator(Sum{}) : aggregator_of(text);
 }
 
+std::optional<DynamicLossScale> dynamic_loss_scale_of(const gramstep_options& from) {
+  if (from.dynamic_loss_scale == 0) return std::nullopt;
+  return DynamicLossScale{from.growth_factor, from.backoff_factor, from.growth_interval};
+}
+
 /// Of either option struct.
 template <class Options>
 Device device_of(const Options& from) {
@@ -68,35 +47,17 @@ Device device_of(const Options& from) {
   }
 }
 
-void fill_defaults(const SGD& rule, gramstep_options& options) {
-  options.momentum = rule.momentum;
-  options.dampening = rule.dampening;
-  options.nesterov = rule.nesterov;
-}
-
-template <class AdamLike>
-void fill_defaults(const AdamLike& rule, gramstep_options& options) {
-  options.beta1 = rule.beta1;
-  options.beta2 = rule.beta2;
-  options.epsilon = rule.epsilon;
-  options.amsgrad = rule.amsgrad;
-}
-
-template <class Held>
-void fill_rule(const Held& rule, gramstep_options& options) {
-  options.lr = rule.lr;
-  options.weight_decay = rule.weight_decay;
-  fill_defaults(rule, options);
-}
-
 }  // namespace
 
 OptimizerOptions options_of(const gramstep_options& from) {
   expect_struct(&from, "gramstep_options");
-  OptimizerOptions options{.rule = rule_of(from),
+  OptimizerOptions options{.rule = from.rule == nullptr ? Rule(SGD{}) : rule_of(from.rule),
                            .aggregator = aggregator_or_sum(from.aggregator),
                            .tasks = from.tasks,
+                           .schedule = schedule_or_constant(from.schedule),
+                           .warmup = {from.warmup_steps, from.warmup_start_factor},
                            .loss_scale = from.loss_scale,
+                           .dynamic_loss_scale = dynamic_loss_scale_of(from),
                            .projection = projection_of(from),
                            .smoothing = from.smoothing,
                            .non_finite = non_finite_of(from),
@@ -115,19 +76,22 @@ AggregationOptions options_of(const gramstep_aggregation_options& from) {
           .device = device_of(from)};
 }
 
-gramstep_options default_options(std::int32_t rule) {
+Schedule schedule_or_constant(const char* text) {
+  return text == nullptr ? Schedule(ConstantLR{}) : schedule_of(text);
+}
+
+gramstep_options default_options() {
+  const Warmup warmup;
+  const DynamicLossScale dynamic;
   gramstep_options options{};
   options.struct_size = sizeof(gramstep_options);
-  options.rule = rule;
   options.tasks = 1;
+  options.warmup_start_factor = warmup.start_factor;
   options.clip_norm = infinity;
   options.loss_scale = 1.0;
-  switch (rule) {
-    case GRAMSTEP_SGD: fill_rule(SGD{}, options); break;
-    case GRAMSTEP_ADAM: fill_rule(Adam{}, options); break;
-    case GRAMSTEP_ADAMW: fill_rule(AdamW{}, options); break;
-    default: unknown("gramstep_options_init: rule", rule);
-  }
+  options.growth_factor = dynamic.growth_factor;
+  options.backoff_factor = dynamic.backoff_factor;
+  options.growth_interval = dynamic.growth_interval;
   return options;
 }
 

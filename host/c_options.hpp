@@ -35,7 +35,10 @@ inline std::size_t extent(std::int64_t size, const char* what) {
 OptimizerOptions options_of(const gramstep_options& from);
 AggregationOptions options_of(const gramstep_aggregation_options& from);
 
-/// The defaults of a rule, for one task on the CPU.
-gramstep_options default_options(std::int32_t rule);
+/// The schedule of a text, or a constant learning rate for null.
+Schedule schedule_or_constant(const char* text);
+
+/// The defaults, for one task on the CPU.
+gramstep_options default_options();
 
 }  // namespace gramstep::host

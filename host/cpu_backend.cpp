@@ -14,7 +14,6 @@
 #include "host/backend.hpp"
 #include "host/cpu/flush_to_zero.hpp"
 #include "host/cpu/leaves.hpp"
-#include "kernels/plan.hpp"
 
 namespace gramstep::host {
 namespace {
@@ -55,7 +54,6 @@ class CpuBackend final : public Backend {
   explicit CpuBackend(const Setup& setup)
       : setup_(setup),
         leaves_(*choose_leaves().leaves),
-        update_(leaves_.update_of(setup.rule)),
         threads_(setup.device.threads > 0 ? setup.device.threads : omp_get_max_threads()),
         segments_(setup.segments),
         step_(setup.initial),
@@ -65,7 +63,10 @@ class CpuBackend final : public Backend {
         partials_(setup.look ? setup.work.partials(setup.tasks) : 0),
         lanes_(setup.look ? threads_ * lanes_stride() : 0),
         scratch_(setup.shape.projections * setup.scratch),
-        aggregator_(setup.aggregator) {}
+        aggregator_(setup.aggregator) {
+    const std::int64_t elements = setup.states * state_stride();
+    if (setup.initial_state != 0) std::fill_n(states_.data(), elements, setup.initial_state);
+  }
 
   void check_memory(const ArgumentName& what, const void* pointer) const override {
     if (!is_device_memory(pointer)) return;
@@ -87,6 +88,7 @@ class CpuBackend final : public Backend {
     arguments.segments = segments_.data();
     arguments.partials = partials_.data();
     arguments.momenta = momenta();
+    arguments.momenta.scaling = memory.scaling;
     arguments.tasks = setup_.tasks;
     const auto spans = static_cast<std::int64_t>(setup_.work.spans.size());
     if (setup_.traits.momentum) return gram_of_momenta(arguments, memory.losses, spans);
@@ -97,10 +99,11 @@ class CpuBackend final : public Backend {
   }
 
   void plan(const StepMemory& memory, Stream) override {
-    const kernels::PlanArguments arguments = plan_arguments(memory.losses);
+    kernels::PlanArguments arguments = plan_arguments(memory.losses);
+    arguments.scaling = memory.scaling;
     choose_weights(arguments);
     kernels::PlanSums room;
-    kernels::StepDecision{arguments, rule_}(kernels::SingleThread{}, room);
+    kernels::decide(kernels::SingleThread{}, arguments, room);
   }
 
   void update(const StepMemory& memory, Stream) override {
@@ -119,8 +122,9 @@ class CpuBackend final : public Backend {
     arguments.weights = plan_memory().applied;
     arguments.tasks = setup_.tasks;
     const auto* by_element = setup_.traits.elementwise ? &aggregator_ : nullptr;
+    const Leaves::Update leaf = leaves_.update_of(setup_.rule);
     in_parallel([&](int thread, int threads) {
-      update_(arguments, by_element, first_chunk(thread, threads),
+      leaf(arguments, by_element, first_chunk(thread, threads),
               first_chunk(thread + 1, threads));
     });
   }
@@ -152,8 +156,24 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void evaluate(const kernels::EvaluationBody& given, Stream) override {
+    kernels::EvaluationBody all = given;
+    all.segments = segments_.data();
+    in_parallel([&](int thread, int threads) {
+      const std::int32_t first = first_chunk(thread, threads);
+      kernels::EvaluationBody body = all;
+      body.chunks = setup_.work.chunks.data() + first;
+      body.chunk_count = first_chunk(thread + 1, threads) - first;
+      kernels::EvaluationBody::Shared none;
+      body(kernels::SingleThread{}, none);
+    });
+  }
+
   void set_controls(const kernels::Controls& controls, Stream) override {
     step_.controls = controls;
+  }
+  void set_loss_scale(double loss_scale, Stream) override {
+    kernels::set_loss_scale_of(step_, loss_scale);
   }
   void set_active(int segment, bool active, Stream) override {
     segments_[static_cast<std::size_t>(segment)].active = active;
@@ -180,6 +200,8 @@ class CpuBackend final : public Backend {
     segments_ = segments;
   }
 
+  const float* loss_scale_data() const override { return &step_.loss_scale.published; }
+
  private:
   /// State buffers are skewed by 1 KiB against each other: streams that march in step through the
   /// same cache sets cost up to a tenth of the bandwidth.
@@ -197,7 +219,7 @@ class CpuBackend final : public Backend {
 
   kernels::WorkTable table() const { return setup_.work.table(); }
   kernels::PlanMemory plan_memory() { return kernels::PlanMemory::in(plan_.data(), setup_.shape); }
-  kernels::Momenta momenta() { return {momenta_.data(), setup_.momentum_stride(), &step_}; }
+  kernels::Momenta momenta() { return {momenta_.data(), setup_.momentum_stride(), &step_, {}}; }
 
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) {
     kernels::PlanArguments arguments = setup_.plan_arguments(losses);
@@ -215,8 +237,8 @@ class CpuBackend final : public Backend {
   void gram_of_momenta(const kernels::GramArguments& gradients, const kernels::Losses& losses,
                        std::int64_t spans) {
     kernels::MomentumFactors factors;
-    kernels::momentum_factors(kernels::SingleThread{}, aggregator_, step_, losses, setup_.tasks,
-                              factors);
+    kernels::momentum_factors(kernels::SingleThread{}, aggregator_, gradients.momenta, losses,
+                              setup_.tasks, factors);
     kernels::GramArguments momenta = gradients;
     for (int k = 0; k < setup_.tasks; ++k) {
       momenta.rows[k] = gradients.momenta.after(k, setup_.tasks);
@@ -260,7 +282,6 @@ class CpuBackend final : public Backend {
 
   const Setup& setup_;
   const Leaves& leaves_;
-  const Leaves::Update update_;
   const int threads_;
   std::vector<kernels::SegmentState> segments_;
   kernels::StepState step_;
@@ -271,7 +292,6 @@ class CpuBackend final : public Backend {
   HugeArray<double> lanes_;
   HugeArray<double> scratch_;
   const kernels::OneOfT<Aggregator> aggregator_;
-  const kernels::OneOfT<Rule> rule_{setup_.rule};
 };
 
 }  // namespace

@@ -7,17 +7,13 @@
 namespace gramstep::host {
 namespace {
 
-std::vector<kernels::GroupSettings> resolve_groups(const Layout& layout, const Rule& rule) {
+std::vector<kernels::GroupSettings> settings_of(const Layout& layout) {
+  constexpr double left_out = std::numeric_limits<double>::quiet_NaN();
   std::vector<kernels::GroupSettings> settings;
-  std::visit(
-      [&](const auto& held) {
-        for (const GroupOptions& group : layout.groups()) {
-          const bool maximize = group.maximize.value_or(held.maximize);
-          settings.push_back({group.lr_scale, group.weight_decay.value_or(held.weight_decay),
-                              maximize ? -1.0f : 1.0f});
-        }
-      },
-      rule);
+  for (const GroupOptions& group : layout.groups()) {
+    settings.push_back({group.lr_scale, group.weight_decay.value_or(left_out),
+                        group.maximize ? int{*group.maximize} : -1});
+  }
   return settings;
 }
 
@@ -35,52 +31,61 @@ std::vector<kernels::SegmentState> fresh_segments(const Layout& layout,
 }
 
 /// Before the first step nothing was seen: every finding is NaN.
-kernels::StepState fresh_step(double lr, double loss_scale) {
+kernels::StepState fresh_step(const OptimizerOptions& options) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   kernels::StepState step{};
-  step.controls = {lr, loss_scale};
+  step.controls = controls_of(options);
+  step.loss_scale = {options.loss_scale, options.dynamic_loss_scale.value_or(DynamicLossScale{}), 0,
+                     static_cast<float>(options.loss_scale),
+                     options.dynamic_loss_scale.has_value()};
   step.findings.heads_squared = step.findings.norm = step.findings.clip = step.findings.lr = nan;
   return step;
 }
 
-template <class Updates, std::size_t... Index>
-int states_of(int selected, std::index_sequence<Index...>) {
-  const int states[] = {std::tuple_element_t<Index, Updates>::states...};
-  return states[selected];
+}  // namespace
+
+kernels::Controls controls_of(const OptimizerOptions& options) {
+  kernels::Controls controls;
+  controls.rule = kernels::OneOfT<Rule>(options.rule);
+  controls.schedule = kernels::OneOfT<Schedule>(options.schedule);
+  controls.warmup = options.warmup;
+  controls.clip_norm = options.clip_norm.value_or(infinity);
+  return controls;
 }
 
-int states_of(const Rule& rule) {
+std::span<const std::string_view> state_names(const Rule& rule) {
+  return std::visit([](const auto& held) { return rules::state_names(held); }, rule);
+}
+
+std::span<const std::string_view> segment_state_names(const Rule& rule) {
   return std::visit(
       [](const auto& held) {
-        using Updates = typename std::decay_t<decltype(held)>::Updates;
-        return states_of<Updates>(held.update(),
-                                  std::make_index_sequence<std::tuple_size_v<Updates>>{});
+        return rules::segment_state_names<std::decay_t<decltype(held)>>();
       },
       rule);
 }
 
-}  // namespace
-
 Setup::Setup(const Layout& layout, const OptimizerOptions& options)
     : projection_of(projections(layout, options.projection)),
       work(layout, projection_of),
-      groups(resolve_groups(layout, options.rule)),
+      groups(settings_of(layout)),
       segments(fresh_segments(layout, projection_of)),
-      initial(fresh_step(std::visit([](const auto& held) { return held.lr; }, options.rule),
-                         options.loss_scale)),
+      initial(fresh_step(options)),
       rule(options.rule),
       aggregator(options.aggregator),
       traits(traits_of(aggregator, options.tasks)),
       device(options.device),
       size(layout.size()),
-      clip_norm(options.clip_norm.value_or(infinity)),
       smoothing(options.smoothing),
       tasks(options.tasks),
-      states(states_of(options.rule)) {
+      states(static_cast<int>(host::state_names(options.rule).size())),
+      initial_state(std::visit([](const auto& held) { return rules::initial_state(held); },
+                               options.rule)) {
   scratch = kernels::plan_scratch(tasks) + traits.scratch;
   shape = {tasks, work.projections(), smoothing > 0 ? tasks : 0};
   for (const PlanState& state : traits.plan_states) shape.state += state.size(tasks);
-  const bool wanted = options.non_finite.value_or(NonFinite::propagate) != NonFinite::propagate;
+  const bool wanted = options.non_finite.value_or(NonFinite::propagate) != NonFinite::propagate ||
+                      options.dynamic_loss_scale;
   look = tasks > 1 || options.clip_norm || wanted || traits.momentum;
   checks = look && options.non_finite != NonFinite::propagate;
 }
@@ -99,7 +104,6 @@ kernels::PlanArguments Setup::plan_arguments(const kernels::Losses& losses) cons
   arguments.shape = shape;
   arguments.scratch_stride = scratch;
   arguments.losses = losses;
-  arguments.clip_norm = clip_norm;
   arguments.smoothing = smoothing;
   arguments.tolerance = traits.tolerance;
   arguments.segment_count = static_cast<std::int32_t>(segments.size());

@@ -104,6 +104,38 @@ void expect_apart(const Region& gradient, const Region& written, const char* of)
                         ", expected memory of its own");
 }
 
+void validate_schedule(const OptimizerOptions& options) {
+  std::visit([](const auto& schedule) { schedule.validate(); }, options.schedule);
+  options.warmup.validate();
+  const auto* cycle = std::get_if<OneCycleLR>(&options.schedule);
+  const bool has_momentum =
+      std::visit([](const auto& rule) { return rules::has_momentum(rule); }, options.rule);
+  expect(cycle == nullptr || !cycle->cycle_momentum || has_momentum, "OneCycleLR.cycle_momentum",
+         "needs a rule with momentum > 0 or beta1");
+}
+
+void validate_dynamic_loss_scale(const OptimizerOptions& options) {
+  if (!options.dynamic_loss_scale) return;
+  const DynamicLossScale& dynamic = *options.dynamic_loss_scale;
+  const std::string name = "OptimizerOptions.dynamic_loss_scale";
+  expect_in(name + ".growth_factor", dynamic.growth_factor, 1);
+  expect(dynamic.backoff_factor > 0 && dynamic.backoff_factor <= 1, name + ".backoff_factor",
+         "expected a number in (0, 1]");
+  expect(dynamic.growth_interval > 0, name + ".growth_interval", "expected a number of steps > 0");
+  expect(options.non_finite != NonFinite::propagate, name,
+         "needs a policy that skips gradients that are not finite, not propagate");
+  // It is handed out as fp32.
+  expect_in("OptimizerOptions.loss_scale", options.loss_scale,
+            static_cast<double>(std::numeric_limits<float>::min()),
+            static_cast<double>(std::numeric_limits<float>::max()));
+}
+
+std::string listed(std::span<const std::string_view> names) {
+  std::string text;
+  for (const std::string_view name : names) text += (text.empty() ? "" : ", ") + std::string(name);
+  return text.empty() ? "none" : text;
+}
+
 }  // namespace
 
 std::string ArgumentName::text() const {
@@ -130,8 +162,10 @@ void validate(const Layout& layout, const OptimizerOptions& options) {
   std::visit([](const auto& rule) { rule.validate(); }, options.rule);
   std::visit([&](const auto& aggregator) { aggregator.validate(options.tasks); },
              options.aggregator);
+  validate_schedule(options);
   if (options.clip_norm) expect_positive("OptimizerOptions.clip_norm", *options.clip_norm);
   expect_positive("OptimizerOptions.loss_scale", options.loss_scale);
+  validate_dynamic_loss_scale(options);
   expect_in("OptimizerOptions.smoothing", options.smoothing, 0, 1);
   const AggregatorTraits traits = traits_of(options.aggregator, options.tasks);
   if (traits.elementwise) {
@@ -194,6 +228,45 @@ kernels::Losses losses_of(const Setup& setup, std::span<const float> losses) {
     throw InvalidArgument(message.str());
   }
   return result;
+}
+
+kernels::Scaling scaling_of(const Gradients& gradients, const Backend& backend) {
+  for (const auto& [name, pointer] : {std::pair{"gradients.grad_scale", gradients.grad_scale},
+                                      std::pair{"gradients.found_inf", gradients.found_inf}}) {
+    if (pointer == nullptr) continue;
+    expect_floats({{name}, pointer, 1});
+    backend.check_memory({name}, pointer);
+  }
+  return {gradients.grad_scale, gradients.found_inf};
+}
+
+void validate_evaluation(const Layout& layout, std::span<const float> params, std::span<float> out,
+                         const Backend& backend) {
+  constexpr const char* call = "Optimizer::evaluation_params";
+  const Region from{{"params", -1, call}, params.data(), std::ssize(params)};
+  const Region to{{"out", -1, call}, out.data(), std::ssize(out)};
+  for (const Region& each : {from, to}) {
+    expect_count(each.name, each.size, layout.size(), "layout.size()");
+    expect_floats(each);
+    if (each.size > 0) backend.check_memory(each.name, each.data);
+  }
+  if (from.data != to.data) expect_apart(to, from, "params");
+}
+
+void expect_state_allows(const Rule& present, const Rule& next) {
+  const auto kept = state_names(present), needed = state_names(next);
+  const auto scalars = segment_state_names(present), needed_scalars = segment_state_names(next);
+  const bool begins = needed.size() <= kept.size() &&
+                      std::ranges::equal(needed, kept.first(needed.size()));
+  const bool same = needed_scalars.empty() || std::ranges::equal(needed_scalars, scalars);
+  if (begins && same) return;
+  const auto all = [](const Rule& rule) {
+    return listed(state_names(rule)) + " by element and " + listed(segment_state_names(rule)) +
+           " by segment";
+  };
+  throw InvalidState("Optimizer::set_rule: got a rule that keeps " + all(next) +
+                     ", expected one whose state begins that of the present rule, which keeps " +
+                     all(present));
 }
 
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,

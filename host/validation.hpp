@@ -25,6 +25,18 @@ void validate_steps(const std::string& what, std::int64_t steps,
 /// the aggregator needs them, and, where the host can see them, they are what it can use.
 kernels::Losses losses_of(const Setup& setup, std::span<const float> losses);
 
+/// What somebody else says of a step's gradients. Throws InvalidArgument for memory that is not floats
+/// of the backend's device.
+kernels::Scaling scaling_of(const Gradients& gradients, const Backend& backend);
+
+/// Throws InvalidArgument unless both are the flat buffer's, on the backend's device, and the same or
+/// apart.
+void validate_evaluation(const Layout& layout, std::span<const float> params, std::span<float> out,
+                         const Backend& backend);
+
+/// Throws InvalidState unless the state that one rule keeps is all that the other needs.
+void expect_state_allows(const Rule& present, const Rule& next);
+
 /// Throws InvalidArgument where memory that the step writes overlaps other memory of the step.
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
                       std::span<float* const> states);

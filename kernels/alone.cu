@@ -17,6 +17,10 @@ void launch_combine(const CombineBody& body, Stream stream) {
   launch(body, body.chunk_count, stream, "launch of the combination");
 }
 
+void launch_evaluation(const EvaluationBody& body, Stream stream) {
+  launch(body, body.chunk_count, stream, "launch of the evaluation's parameters");
+}
+
 void launch_count_step(StepState* state, Stream stream) {
   count_step<<<1, 1, 0, stream>>>(state);
   check(cudaGetLastError(), "launch of count_step");

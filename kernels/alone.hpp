@@ -1,7 +1,7 @@
 // The stages alone: G for the caller, and the combination without a rule.
 #pragma once
 
-#include "kernels/plan.hpp"
+#include "kernels/decision.hpp"
 #include "kernels/update.hpp"
 
 namespace gramstep::kernels {
@@ -63,6 +63,35 @@ struct CombineBody {
       float d[Width];
       kernels::combine<0>(rows, shared.weights, tasks, first + i, d);
       store(d, combined + first + i);
+    }
+  }
+};
+
+/// out = params + (1 - 1 / share)(z - params): from y to the average x of a schedule-free rule, where
+/// y = (1 - share) z + share x; a copy where a segment took no step yet, or there is no z. Blocks take
+/// chunks. Traffic: two reads and a write of 4 bytes an element. out may be params.
+struct EvaluationBody {
+  static constexpr int threads = update_threads;
+  const float* params;
+  const float* z;  // null: no average
+  float* out;
+  const Chunk* chunks;
+  const SegmentState* segments;
+  std::int32_t chunk_count;
+  float share;
+
+  struct Shared {};
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
+    const float beyond = 1.0f - 1.0f / share;
+    for (std::int64_t c = x.block(); c < chunk_count; c += x.blocks()) {
+      const Chunk chunk = chunks[c];
+      const bool averaged = z != nullptr && segments[chunk.segment].steps > 0;
+      for (int i = x.thread(); i < chunk.count; i += x.threads()) {
+        const std::int64_t at = chunk.begin + i;
+        out[at] = averaged ? lerp(params[at], z[at], beyond) : params[at];
+      }
     }
   }
 };

@@ -62,9 +62,11 @@ class DeviceArray {
   T* data() { return data_; }
   const T* data() const { return data_; }
 
-  void write(const T* from) {
-    if (count_ == 0) return;
-    check(cudaMemcpy(data_, from, count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+  void write(const T* from) { write({from, count_}, 0); }
+  void write(std::span<const T> from, std::int64_t at) {
+    if (from.empty()) return;
+    check(cudaMemcpy(data_ + at, from.data(), from.size_bytes(), cudaMemcpyHostToDevice),
+          "cudaMemcpy");
     settle();
   }
   void read(T* to, Stream stream) const {
@@ -105,7 +107,11 @@ struct Memory {
         states(setup.states * setup.size, "the rule's state"),
         momenta(setup.momenta(), "momenta of the tasks"),
         partials(setup.look ? setup.work.partials(setup.tasks) : 0, "partial Gram matrices"),
-        scratch(setup.shape.projections * setup.scratch, "the plan's scratch") {}
+        scratch(setup.shape.projections * setup.scratch, "the plan's scratch") {
+    if (setup.initial_state == 0) return;
+    const std::vector<float> initial(static_cast<std::size_t>(setup.size), setup.initial_state);
+    for (int s = 0; s < setup.states; ++s) states.write(initial, s * setup.size);
+  }
 
   DeviceArray<kernels::Chunk> chunks;
   DeviceArray<kernels::Span> spans;
@@ -167,7 +173,9 @@ class CudaBackend final : public Backend {
   }
   void plan(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_plan(plan_arguments(memory.losses), setup_.aggregator, setup_.rule, stream);
+    kernels::PlanArguments arguments = plan_arguments(memory.losses);
+    arguments.scaling = memory.scaling;
+    kernels::launch_plan(arguments, setup_.aggregator, stream);
   }
   void update(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
@@ -204,6 +212,19 @@ class CudaBackend final : public Backend {
     kernels::launch_combine(body, stream);
   }
 
+  void evaluate(const kernels::EvaluationBody& given, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::EvaluationBody body = given;
+    body.chunks = memory_->chunks.data();
+    body.chunk_count = static_cast<std::int32_t>(setup_.work.chunks.size());
+    body.segments = segments();
+    kernels::launch_evaluation(body, stream);
+  }
+
+  void set_loss_scale(double loss_scale, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::launch_set_loss_scale(step_state(), loss_scale, stream);
+  }
   void set_controls(const kernels::Controls& controls, Stream stream) override {
     const CurrentDevice current(ordinal());
     kernels::launch_set_controls(step_state(), controls, stream);
@@ -251,9 +272,13 @@ class CudaBackend final : public Backend {
     memory_->segments.write(segment_states.data());
   }
 
+  const float* loss_scale_data() const override {
+    return &memory_->step.data()->loss_scale.published;
+  }
+
  private:
   int ordinal() const { return setup_.device.ordinal; }
-  kernels::StepState* step_state() { return memory_->step.data(); }
+  kernels::StepState* step_state() const { return memory_->step.data(); }
   kernels::SegmentState* segments() { return memory_->segments.data(); }
   kernels::WorkTable table() const {
     return setup_.work.table(memory_->chunks.data(), memory_->spans.data(),
@@ -285,7 +310,8 @@ class CudaBackend final : public Backend {
     arguments.work = table();
     arguments.segments = segments();
     arguments.partials = memory_->partials.data();
-    arguments.momenta = {memory_->momenta.data(), setup_.momentum_stride(), step_state()};
+    arguments.momenta = {memory_->momenta.data(), setup_.momentum_stride(), step_state(),
+                         memory.scaling};
     arguments.tasks = setup_.tasks;
     arguments.aligned = aligned(memory);
     return arguments;

@@ -39,7 +39,7 @@ struct MomentumSource {
 
   template <class X>
   GRAMSTEP_BODY void prepare(const X& x, const GramArguments& a, Shared& shared) const {
-    momentum_factors(x, aggregator, *a.momenta.state, losses, a.tasks, shared.factors);
+    momentum_factors(x, aggregator, a.momenta, losses, a.tasks, shared.factors);
     x.sync();
   }
 

@@ -1,11 +1,10 @@
-// The launches of the three stages: and of the stages alone: each queues one kernel,
-// the plan of several projections two. Throw CudaError.
+// The launches of the three stages and of the stages alone: each queues one kernel, the plan of several
+// projections two. Throw CudaError.
 #pragma once
 
 #include "gramstep/optimizer.hpp"
 #include "kernels/alone.hpp"
 #include "kernels/gram.hpp"
-#include "kernels/plan.hpp"
 #include "kernels/update.hpp"
 
 namespace gramstep::kernels {
@@ -16,8 +15,7 @@ void launch_gram(const GramArguments& arguments, const Aggregator& aggregator, c
 
 /// Weights, a block a projection; clip, skip, counts and scalars in the same launch where there is one
 /// projection, in a second one where there are several.
-void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, const Rule& rule,
-                 Stream stream);
+void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, Stream stream);
 
 /// Combination and rule, over all chunks.
 void launch_update(const UpdateArguments& arguments, const Aggregator& aggregator, const Rule& rule,
@@ -31,8 +29,13 @@ void launch_gram_sum(const GramSumBody& body, Stream stream);
 void launch_combine(const CombineBody& body, Stream stream);
 void launch_count_step(StepState* state, Stream stream);
 
-/// *to = controls, as an argument of the launch: no host memory has to outlive the call.
+/// The parameters to evaluate a model with.
+void launch_evaluation(const EvaluationBody& body, Stream stream);
+
+/// to->controls = controls, as an argument of the launch: no host memory has to outlive the call; the
+/// same of the loss scale.
 void launch_set_controls(StepState* to, const Controls& controls, Stream stream);
+void launch_set_loss_scale(StepState* to, double loss_scale, Stream stream);
 
 /// segments[segment].active = active.
 void launch_set_active(SegmentState* segments, int segment, bool active, Stream stream);

@@ -1,4 +1,4 @@
-// The losses of a step, as the stages are handed them.
+// The losses and the scale of a step, as the stages are handed them.
 #pragma once
 
 #include "kernels/step_data.hpp"
@@ -11,6 +11,24 @@ struct Losses {
   float values[max_tasks];  // NaN where the step was given none
   bool needed;              // the aggregator reads them
   bool needed_positive;     // and takes logarithms or quotients
+};
+
+/// What somebody else, such as torch.amp.GradScaler, says of a step's gradients: one number each, at
+/// addresses that the device can read; null: nothing.
+struct Scaling {
+  const float* grad_scale;
+  const float* found_inf;
+
+  /// What the gradients were multiplied by.
+  GRAMSTEP_BODY double loss_scale(const StepState& state) const {
+    return grad_scale != nullptr ? static_cast<double>(*grad_scale) : state.loss_scale.value;
+  }
+
+  /// Whether the step must not be taken.
+  GRAMSTEP_BODY bool forbids() const {
+    if (found_inf != nullptr && *found_inf != 0.0f) return true;
+    return grad_scale != nullptr && !(*grad_scale > 0.0f && *grad_scale - *grad_scale == 0.0f);
+  }
 };
 
 /// to [K] = the losses, shared out over the block; no barrier.

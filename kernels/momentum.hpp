@@ -17,6 +17,7 @@ struct Momenta {
   float* rows;             // [2, K, stride], each over the shared part
   std::int64_t stride;     // elements from a row to the next
   const StepState* state;  // says which buffer is current
+  Scaling scaling;
 
   GRAMSTEP_BODY const float* before(int task, int tasks) const {
     return rows + (std::int64_t{current_buffer(*state)} * tasks + task) * stride;
@@ -36,15 +37,16 @@ struct MomentumFactors {
 /// barrier. Leaves them alone for an aggregator without momentum.
 template <class X>
 GRAMSTEP_BODY void momentum_factors(const X& x, const OneOfT<Aggregator>& aggregator,
-                                    const StepState& state, const Losses& losses, int tasks,
+                                    const Momenta& momenta, const Losses& losses, int tasks,
                                     MomentumFactors& factors) {
+  const StepState& state = *momenta.state;
   aggregator.visit([&](const auto& held) {
     if constexpr (aggregators::WithMomentum<std::decay_t<decltype(held)>>) {
       for (int k = x.thread(); k < tasks; k += x.threads()) {
         const float loss = losses.at != nullptr ? losses.at[k] : losses.values[k];
         const TaskMomentum now = held.momentum(state.steps + 1, static_cast<double>(loss));
         factors.keep[k] = static_cast<float>(now.keep);
-        factors.take[k] = static_cast<float>(now.take / state.controls.loss_scale);
+        factors.take[k] = static_cast<float>(now.take / momenta.scaling.loss_scale(state));
       }
     }
   });

@@ -17,8 +17,15 @@ class OneOf {
  public:
   static_assert((std::is_trivially_copyable_v<Types> && ...));
 
+  OneOf() : OneOf(std::variant<Types...>{}) {}
   explicit OneOf(const std::variant<Types...>& value) : which_(static_cast<int>(value.index())) {
-    std::visit([this](const auto& held) { std::memcpy(bytes_, &held, sizeof(held)); }, value);
+    std::visit(
+        [this](const auto& held) {
+          if constexpr (!std::is_empty_v<std::decay_t<decltype(held)>>) {
+            std::memcpy(bytes_, &held, sizeof(held));
+          }
+        },
+        value);
   }
 
   /// Calls function(held).
@@ -30,7 +37,7 @@ class OneOf {
 
  private:
   int which_;
-  alignas(std::max({alignof(Types)...})) unsigned char bytes_[std::max({sizeof(Types)...})];
+  alignas(std::max({alignof(Types)...})) unsigned char bytes_[std::max({sizeof(Types)...})] = {};
 };
 
 template <class Variant>

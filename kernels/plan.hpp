@@ -1,20 +1,15 @@
 // The plan stage: the one place where a step is decided. K x K numbers, in double.
 //
 // A block a projection sums the partials of its Gram matrix, divides out the loss scale and lets the
-// aggregator choose weights (ProjectionPlan). Then one block decides whether to skip, clips by
-// global norm (||d||^2 = w^T G w: no pass over memory), counts the step, and works out each segment's
-// scalars (StepDecision): in the same launch where there is one projection, in another where there are
-// several. No power is left to libm, so that CPU and GPU agree to the last bit on whatever does not
-// depend on the Gram matrix.
+// aggregator choose weights (ProjectionPlan). Then one block decides the step (StepDecision, in
+// decision.hpp): in the same launch where there is one projection, in another where there are several.
 #pragma once
 
 #include <cmath>
 
 #include "gramstep/aggregators/traits.hpp"
-#include "gramstep/rules/rules.hpp"
 #include "kernels/context.hpp"
 #include "kernels/losses.hpp"
-#include "kernels/one_of.hpp"
 #include "kernels/plan_memory.hpp"
 
 namespace gramstep::kernels {
@@ -29,7 +24,7 @@ struct PlanArguments {
   double* scratch;              // [P, scratch_stride]: plan_scratch(K), then the aggregator's
   std::int64_t scratch_stride;  // doubles
   Losses losses;
-  double clip_norm;  // infinity: no clip
+  Scaling scaling;
   double smoothing;  // share of the last step's weights in this step's
   double tolerance;  // largest residual at which the aggregator's promise counts as kept
   WorkTable work;
@@ -148,7 +143,7 @@ struct ProjectionPlan {
   GRAMSTEP_BODY void collect(const X& x, PlanSums& room) const {
     const std::int64_t first = a.work.projection_spans[projection];
     const std::int64_t last = a.work.projection_spans[projection + 1];
-    const double scale = a.unscaled ? 1.0 : 1.0 / a.state->controls.loss_scale;
+    const double scale = a.unscaled ? 1.0 : 1.0 / a.scaling.loss_scale(*a.state);
     collect_gram(x, room, a.partials + first * pairs_of(tasks()), last - first, tasks(), scale,
                  scratch(), gram());
   }
@@ -210,179 +205,6 @@ struct ProjectionPlan {
       if (step > 1) w = a.smoothing * state[behind + i] + (1 - a.smoothing) * w;
       next_state[behind + i] = w;
     }
-  }
-};
-
-/// The whole step: skip, clip, counts, scalars, what is added up for the report's means.
-struct StepDecision {
-  const PlanArguments& a;
-  const OneOfT<Rule>& rule;
-
-  template <class X>
-  GRAMSTEP_BODY void operator()(const X& x, PlanSums& room) const {
-    if (a.look) collect_heads(x, room);
-    const bool skip = skips(x, room);
-    const double clip = a.look ? clip_coefficient(x, room) : 1.0;
-    if (a.look && !skip) add_to_totals(x, room);
-    if (!skip) rule.visit([&](const auto& held) { segment_scalars(x, held); });
-    x.sync();  // everyone has read the state that is written now
-    write_plan(x, skip, clip);
-  }
-
- private:
-  GRAMSTEP_BODY int tasks() const { return a.shape.tasks; }
-  GRAMSTEP_BODY std::int64_t rows() const {
-    return std::int64_t{a.shape.projections} * a.shape.tasks;
-  }
-
-  template <class X>
-  GRAMSTEP_BODY void collect_heads(const X& x, PlanSums& room) const {
-    const double* heads = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(tasks());
-    add_columns(x, room, heads, a.work.head_spans, 1, a.scratch);
-    const double scale = 1.0 / a.state->controls.loss_scale;
-    if (x.thread() == 0) a.state->findings.heads_squared = a.scratch[0] * scale * scale;
-    x.sync();
-  }
-
-  /// Whether a gradient is not finite, or a loss not what the aggregator can use.
-  template <class X>
-  GRAMSTEP_BODY bool skips(const X& x, PlanSums& room) const {
-    if (!losses_valid(a.scratch + pairs_of(tasks()) + 1, tasks(), a.losses)) return true;
-    if (!a.checks) return false;
-    const double bad = block_total(x, room, rows(), [&](std::int64_t row) {
-      const bool finite = is_finite(a.memory.gram[row * tasks() + row % tasks()]);
-      // The update multiplies in fp32. NaN stands for no weight at all.
-      const bool fits = !(fabs(a.memory.weights[row]) > largest_weight);
-      return finite && fits ? 0.0 : 1.0;
-    });
-    return bad > 0 || !is_finite(a.state->findings.heads_squared);
-  }
-
-  /// min(1, clip_norm / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_, norm^2 = w^T G w + heads.
-  template <class X>
-  GRAMSTEP_BODY double clip_coefficient(const X& x, PlanSums& room) const {
-    Findings& found = a.state->findings;
-    const double squared = block_total(x, room, rows(), [&](std::int64_t row) {
-      const double* w = a.memory.weights + row / tasks() * tasks();
-      const double* g = a.memory.gram + row * tasks();
-      double sum = 0;
-      for (int j = 0; j < tasks(); ++j) sum += g[j] * w[j];
-      return sum * w[row % tasks()];
-    });
-    // Rounding may leave a sum that cancels a little below zero.
-    const double norm = sqrt((squared < 0 ? 0.0 : squared) + found.heads_squared);
-    const double ratio = a.clip_norm / (norm + 1e-6);
-    // A norm that is not finite comes through, but only where a clip was asked for.
-    const double clip = !is_finite(a.clip_norm) || ratio >= 1.0 ? 1.0 : ratio;
-    if (x.thread() == 0) {
-      found.norm = norm;
-      found.clip = clip;
-    }
-    return clip;
-  }
-
-  /// G_ij / (n_i n_j), 0 beside a zero row. Divided twice: n_i n_j may leave the range of double.
-  GRAMSTEP_BODY double cosine(std::int64_t row, int j) const {
-    const std::int64_t first = row / tasks() * tasks();  // of the projection's rows
-    const double ni = sqrt(a.memory.gram[row * tasks() + row % tasks()]);
-    const double nj = sqrt(a.memory.gram[(first + j) * tasks() + j]);
-    if (ni == 0 || nj == 0) return 0.0;
-    return row - first == j ? 1.0 : a.memory.gram[row * tasks() + j] / ni / nj;
-  }
-
-  template <class X>
-  GRAMSTEP_BODY void add_to_totals(const X& x, PlanSums& room) const {
-    const double conflicts = block_total(x, room, rows(), [&](std::int64_t row) {
-      double found = 0;
-      for (int j = 0; j < tasks(); ++j) {
-        const double c = cosine(row, j);
-        a.memory.cosine_sums[row * tasks() + j] += c;
-        found += j > row % tasks() && c < 0 ? 1.0 : 0.0;
-      }
-      a.memory.weight_sums[row] += a.memory.weights[row];
-      return found;
-    });
-    for (int p = x.thread(); p < a.shape.projections; p += x.threads()) {
-      a.memory.kept_sums[p] += a.memory.solutions[p].residual <= a.tolerance ? 1.0 : 0.0;
-    }
-    if (x.thread() != 0) return;
-    const double pairs = static_cast<double>(a.shape.projections) * tasks() * (tasks() - 1) / 2;
-    a.state->totals.steps += 1;
-    a.state->totals.conflict_rate += pairs > 0 ? conflicts / pairs : 0.0;
-  }
-
-  /// Counts the step of every active segment and writes the scalars of its rule.
-  template <class X, class Held>
-  GRAMSTEP_BODY void segment_scalars(const X& x, const Held& held) const {
-    // Segments mostly share their group and step count, and so their scalars: a thread works them out
-    // only where they change. Neighbours go to neighbouring threads, whose accesses meet in a line.
-    RuleInput input{};
-    int group = -1;
-    decltype(held.scalars(input)) scalars{};
-    for (int s = x.thread(); s < a.segment_count; s += x.threads()) {
-      SegmentState& segment = a.segments[s];
-      if (!segment.active) continue;
-      const std::int64_t t = ++segment.steps;
-      if (segment.group != group || t != input.t) {
-        group = segment.group;
-        const GroupSettings& settings = a.groups[group];
-        input = {a.state->controls.lr * settings.lr_scale, settings.weight_decay, t};
-        scalars = held.scalars(input);
-      }
-      segment.sign = a.groups[group].sign;
-      segment.put(scalars);
-    }
-  }
-
-  template <class X>
-  GRAMSTEP_BODY void write_plan(const X& x, bool skip, double clip) const {
-    StepState& state = *a.state;
-    const double scale = clip / state.controls.loss_scale;
-    for (std::int64_t row = x.thread(); row < rows(); row += x.threads()) {
-      a.memory.applied[row] =
-          static_cast<float>(a.memory.weights[row] * (a.unscaled ? clip : scale));
-    }
-    if (x.thread() != 0) return;
-    (skip ? state.skipped_steps : state.steps) += 1;
-    state.plan = {static_cast<float>(scale), skip, state.steps};
-    state.findings.lr = state.controls.lr;
-  }
-};
-
-/// A block a projection; with one projection the same block goes on to decide the step.
-template <class Aggregator>
-struct PlanBody {
-  static constexpr int threads = plan_threads;
-  PlanArguments a;
-  Aggregator aggregator;
-  OneOfT<Rule> rule;
-  bool decides;  // there is one projection, and a step to decide
-
-  struct Shared {
-    PlanSums sums;
-    double near[near_size];
-  };
-
-  template <class X>
-  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    ProjectionPlan<Aggregator>{a, aggregator, x.block(), shared.near}(x, shared.sums);
-    if (decides) StepDecision{a, rule}(x, shared.sums);
-  }
-};
-
-/// One block: the decision after several projections.
-struct DecisionBody {
-  static constexpr int threads = plan_threads;
-  PlanArguments a;
-  OneOfT<Rule> rule;
-
-  struct Shared {
-    PlanSums sums;
-  };
-
-  template <class X>
-  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    StepDecision{a, rule}(x, shared.sums);
   }
 };
 

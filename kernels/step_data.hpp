@@ -7,11 +7,13 @@
 #include "gramstep/aggregators/common.hpp"
 #include "gramstep/export.hpp"
 #include "gramstep/layout.hpp"
+#include "gramstep/optimizer.hpp"
+#include "kernels/one_of.hpp"
 
 namespace gramstep::kernels {
 
 /// Most state buffers a rule has.
-inline constexpr int max_states = 4;
+inline constexpr int max_states = 3;
 
 /// A run of elements of one segment, [begin, begin + count) of the flat buffer: the unit of work.
 /// Chunks never contain padding, so no stage can touch it.
@@ -63,11 +65,12 @@ struct WorkTable {
   std::int64_t shared_size;  // chunks that begin at or beyond it belong to heads
 };
 
-/// A group's hyperparameters, resolved against the rule's.
+/// A group's hyperparameters; what it leaves to the rule is resolved in every step, for the rule's may
+/// be set between steps.
 struct GroupSettings {
   double lr_scale;
-  double weight_decay;
-  float sign;  // -1 to maximize
+  double weight_decay;    // NaN: the rule's
+  std::int32_t maximize;  // 0 or 1; -1: the rule's
 };
 
 /// A segment in this step. The plan writes it, the other stages read it.
@@ -75,9 +78,10 @@ struct SegmentState {
   std::int64_t steps;  // taken by this segment so far
   std::int32_t group;
   std::int32_t active;        // whether it has a gradient
-  float sign;                 // of the group
+  float sign;                 // -1 to maximize
   std::int32_t projection;    // of a shared segment
-  unsigned char scalars[36];  // Rule::Scalars, trivially copyable
+  double kept[rules::max_segment_states];  // the rule's segment_state_names
+  unsigned char scalars[40];  // Update::Scalars, trivially copyable
 
   template <class Scalars>
   GRAMSTEP_BODY void put(const Scalars& value) {
@@ -92,10 +96,22 @@ struct SegmentState {
   }
 };
 
-/// What the caller may change between steps.
+/// What the caller may change between steps: it lies with the step's state, so that a captured graph
+/// follows it.
 struct Controls {
-  double lr;
-  double loss_scale;
+  OneOfT<Rule> rule;
+  OneOfT<Schedule> schedule;
+  Warmup warmup;
+  double clip_norm = infinity;  // infinity: no clip
+};
+
+/// The factor on the gradients, and how it grows and shrinks.
+struct LossScale {
+  double value;
+  DynamicLossScale dynamic;
+  std::int64_t good_steps;  // since it last changed
+  float published;          // the value, for whoever multiplies losses on the device
+  bool adapts;
 };
 
 /// What the update stage needs to know of the step, beside the tasks' weights.
@@ -122,12 +138,20 @@ struct Totals {
 /// All that outlives a step, apart from the rule's state and the plan's arrays.
 struct StepState {
   Controls controls;
+  LossScale loss_scale;
   std::int64_t steps;          // taken
   std::int64_t skipped_steps;  // seen and not taken
   StepPlan plan;
   Findings findings;
   Totals totals;
 };
+
+/// Sets the loss scale; one that adapts begins to count anew.
+GRAMSTEP_BOTH void set_loss_scale_of(StepState& state, double loss_scale) {
+  state.loss_scale.value = loss_scale;
+  state.loss_scale.published = static_cast<float>(loss_scale);
+  state.loss_scale.good_steps = 0;
+}
 
 /// Which of two buffers holds what the last step left; the other one is written by the next. A step
 /// that is skipped is not counted, and what it wrote is never looked at.

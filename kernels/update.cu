@@ -21,25 +21,15 @@ void launch_combined(const UpdateArguments& a, const Aggregator& aggregator, Str
   launch_with(WeightedSum<0>{});
 }
 
-/// Calls launch_combined for the tuple's element of that index.
-template <class Updates, std::size_t... Index>
-void launch_selected(int selected, const UpdateArguments& a, const Aggregator& aggregator,
-                     Stream stream, std::index_sequence<Index...>) {
-  ((selected == static_cast<int>(Index)
-        ? launch_combined<std::tuple_element_t<Index, Updates>>(a, aggregator, stream)
-        : void()),
-   ...);
-}
-
 }  // namespace
 
 void launch_update(const UpdateArguments& a, const Aggregator& aggregator, const Rule& rule,
                    Stream stream) {
   std::visit(
       [&](const auto& held) {
-        using Updates = typename std::decay_t<decltype(held)>::Updates;
-        launch_selected<Updates>(held.update(), a, aggregator, stream,
-                                 std::make_index_sequence<std::tuple_size_v<Updates>>{});
+        rules::with_update(held, [&](auto update) {
+          launch_combined<decltype(update)>(a, aggregator, stream);
+        });
       },
       rule);
 }

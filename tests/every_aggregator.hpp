@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "gramstep/aggregators/text.hpp"
+#include "gramstep/text.hpp"
 #include "gramstep/aggregators/traits.hpp"
 #include "gramstep/error.hpp"
 

@@ -26,7 +26,7 @@ inline constexpr int gram_block = 1024;
 inline constexpr int gram_lanes = 16;
 
 /// Most ways a rule's options can select its update.
-inline constexpr int max_updates = 2;
+inline constexpr int max_updates = 4;
 
 /// Scratch of a thread's gram stage, [pairs_of(K), gram_lanes] each.
 struct GramSums {

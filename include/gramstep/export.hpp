@@ -13,9 +13,12 @@
 /// compiles it once for every instruction set and the linker must never pick one of those for all.
 #if defined(__CUDACC__)
 #define GRAMSTEP_BODY __device__ __forceinline__
-/// The same, for what host code of a CUDA source calls as well.
+/// The same, for what many kernels share and none does in a loop.
+#define GRAMSTEP_OUTLINED __device__ __noinline__
+/// The same as GRAMSTEP_BODY, for what host code of a CUDA source calls as well.
 #define GRAMSTEP_BOTH __host__ __device__ __forceinline__
 #else
 #define GRAMSTEP_BODY [[gnu::always_inline]] inline
+#define GRAMSTEP_OUTLINED GRAMSTEP_BODY
 #define GRAMSTEP_BOTH GRAMSTEP_BODY
 #endif

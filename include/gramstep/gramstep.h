@@ -95,27 +95,29 @@ GRAMSTEP_C_API gramstep_status gramstep_layout_segment(const gramstep_layout* la
 
 /* ---- Optimizer: see gramstep/optimizer.hpp ------------------------------------------------------- */
 
-typedef enum gramstep_rule {
-  GRAMSTEP_SGD = 0,
-  GRAMSTEP_ADAM = 1,
-  GRAMSTEP_ADAMW = 2
-} gramstep_rule;
-
 typedef enum gramstep_projection {
   GRAMSTEP_PROJECT_MODEL = 0,  /* one Gram matrix for the whole shared part */
   GRAMSTEP_PROJECT_GROUP = 1,  /* one for every group that has shared segments */
   GRAMSTEP_PROJECT_SEGMENT = 2 /* one for every shared segment */
 } gramstep_projection;
 
-/* Number of aggregators, and the name of one; null where there is none. */
+/* Number of aggregators, rules and schedules, and the name of one; null where there is none. */
 GRAMSTEP_C_API int gramstep_aggregator_count(void);
 GRAMSTEP_C_API const char* gramstep_aggregator_name(int index);
+GRAMSTEP_C_API int gramstep_rule_count(void);
+GRAMSTEP_C_API const char* gramstep_rule_name(int index);
+GRAMSTEP_C_API int gramstep_schedule_count(void);
+GRAMSTEP_C_API const char* gramstep_schedule_name(int index);
 
-/* The text of an aggregator with all its options, as gramstep_options.aggregator takes it: written to
- * text [size], null-terminated. `needed` (may be null) is the size it takes. Fails with
+/* The text of an aggregator, a rule or a schedule with all its options, as gramstep_options takes it:
+ * written to text [size], null-terminated. `needed` (may be null) is the size it takes. Fails with
  * GRAMSTEP_INVALID_ARGUMENT for a text that names none, or where it does not fit. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregator_text(const char* aggregator, char* text,
                                                         size_t size, size_t* needed);
+GRAMSTEP_C_API gramstep_status gramstep_rule_text(const char* rule, char* text, size_t size,
+                                                  size_t* needed);
+GRAMSTEP_C_API gramstep_status gramstep_schedule_text(const char* schedule, char* text, size_t size,
+                                                      size_t* needed);
 
 typedef enum gramstep_non_finite {
   GRAMSTEP_NON_FINITE_DEFAULT = 0, /* skip where the gram stage runs anyway, else propagate */
@@ -126,38 +128,34 @@ typedef enum gramstep_non_finite {
 
 typedef enum gramstep_device { GRAMSTEP_CPU = 0, GRAMSTEP_CUDA = 1 } gramstep_device;
 
-/* Everything an optimizer is made from. Set it by gramstep_options_init, then change what differs;
- * fields that the rule or aggregator does not have are ignored. struct_size is how the library knows
- * which version of this struct it was given. */
+/* Everything an optimizer is made from. Set it by gramstep_options_init, then change what differs.
+ * struct_size is how the library knows which version of this struct it was given. Texts are read by
+ * gramstep_optimizer_create and not kept; see gramstep/text.hpp. */
 typedef struct gramstep_options {
   size_t struct_size;
-  int32_t rule;       /* gramstep_rule */
+  const char* rule;       /* such as "AdamW(lr=1e-3, weight_decay=0.1)"; null for SGD */
+  const char* aggregator; /* such as "CAGrad(c=0.5)"; null for the sum */
+  const char* schedule;   /* such as "CosineAnnealingLR(total_steps=1000)"; null: constant */
+  int64_t warmup_steps;   /* before the schedule; 0: none */
+  double warmup_start_factor;
   int32_t projection; /* gramstep_projection */
   int32_t tasks;      /* K, 1 to GRAMSTEP_MAX_TASKS */
   int32_t device;     /* gramstep_device */
   int32_t ordinal;    /* of the CUDA device */
   int32_t threads;    /* of the CPU, 0: OpenMP's default */
   int32_t non_finite; /* gramstep_non_finite */
-  int32_t maximize;   /* ascend instead of descend */
-  double lr;
-  double weight_decay;
-  double clip_norm;  /* > 0, or infinity for none */
-  double loss_scale; /* > 0 */
-  double momentum;   /* SGD */
-  double dampening;  /* SGD */
-  int32_t nesterov;  /* SGD */
-  int32_t amsgrad;   /* Adam, AdamW */
-  double beta1;      /* Adam, AdamW */
-  double beta2;      /* Adam, AdamW */
-  double epsilon;    /* Adam, AdamW */
-  double smoothing;  /* of the weights, CR-MOGM, in [0, 1); 0: none */
-  /* Name and options, such as "CAGrad(c=0.5)"; see gramstep/aggregators/text.hpp. Read by
-   * gramstep_optimizer_create and not kept; null for the sum. */
-  const char* aggregator;
+  double clip_norm;   /* > 0, or infinity for none */
+  double smoothing;   /* of the weights, CR-MOGM, in [0, 1); 0: none */
+  double loss_scale;  /* > 0 */
+  int32_t dynamic_loss_scale; /* whether it adapts, by the next three */
+  int32_t reserved;
+  double growth_factor;
+  double backoff_factor;
+  int64_t growth_interval;
 } gramstep_options;
 
-/* Fills options with the defaults of a rule (its own lr, decay, ...), the sum of one task, the CPU. */
-GRAMSTEP_C_API gramstep_status gramstep_options_init(gramstep_options* options, int32_t rule);
+/* Fills options with the defaults: SGD, the sum of one task, the CPU. */
+GRAMSTEP_C_API gramstep_status gramstep_options_init(gramstep_options* options);
 
 typedef struct gramstep_optimizer gramstep_optimizer;
 
@@ -178,6 +176,8 @@ typedef struct gramstep_gradients {
   const float*
       losses; /* [losses_size], null where the aggregator needs none; host or device memory */
   int64_t losses_size;
+  const float* grad_scale; /* the step's loss scale, one number on the optimizer's device, or null */
+  const float* found_inf;  /* not 0: skip; one number on the optimizer's device, or null */
   int32_t tasks;
   int32_t reserved;
 } gramstep_gradients;
@@ -189,6 +189,22 @@ GRAMSTEP_C_API gramstep_status gramstep_step(gramstep_optimizer* optimizer, floa
 
 GRAMSTEP_C_API gramstep_status gramstep_set_lr(gramstep_optimizer* optimizer, double lr,
                                                void* stream);
+/* All of the rule's options, or a rule that the present one's state allows; see Optimizer::set_rule. */
+GRAMSTEP_C_API gramstep_status gramstep_set_rule(gramstep_optimizer* optimizer, const char* rule,
+                                                 void* stream);
+/* schedule: null for a constant learning rate. */
+GRAMSTEP_C_API gramstep_status gramstep_set_schedule(gramstep_optimizer* optimizer,
+                                                     const char* schedule, int64_t warmup_steps,
+                                                     double warmup_start_factor, void* stream);
+GRAMSTEP_C_API gramstep_status gramstep_set_clip_norm(gramstep_optimizer* optimizer,
+                                                      double clip_norm, void* stream);
+/* Where the loss scale of the next step is, one float on the optimizer's device. */
+GRAMSTEP_C_API gramstep_status gramstep_loss_scale_data(const gramstep_optimizer* optimizer,
+                                                        const float** data);
+/* out [size] = the parameters to evaluate a model with, of params [size]; they may be the same memory. */
+GRAMSTEP_C_API gramstep_status gramstep_evaluation_params(gramstep_optimizer* optimizer,
+                                                          const float* params, float* out,
+                                                          int64_t size, void* stream);
 GRAMSTEP_C_API gramstep_status gramstep_set_loss_scale(gramstep_optimizer* optimizer,
                                                        double loss_scale, void* stream);
 GRAMSTEP_C_API gramstep_status gramstep_set_active(gramstep_optimizer* optimizer,
@@ -263,6 +279,18 @@ GRAMSTEP_C_API const char* gramstep_state_name(const gramstep_optimizer* optimiz
 /* State by name: a flat buffer laid out as the parameters, on the optimizer's device. */
 GRAMSTEP_C_API gramstep_status gramstep_state(gramstep_optimizer* optimizer, const char* name,
                                               float** data, int64_t* size);
+
+/* The scalars that the rule keeps for every segment, as gramstep_state_count and gramstep_state_name. */
+GRAMSTEP_C_API int gramstep_segment_state_count(const gramstep_optimizer* optimizer);
+GRAMSTEP_C_API const char* gramstep_segment_state_name(const gramstep_optimizer* optimizer, int index);
+/* One such scalar of all segments, in the order in which they were added to the layout, to and from
+ * values [segments]. Wait for `stream`. */
+GRAMSTEP_C_API gramstep_status gramstep_segment_state(const gramstep_optimizer* optimizer,
+                                                      const char* name, double* values,
+                                                      int64_t segments, void* stream);
+GRAMSTEP_C_API gramstep_status gramstep_set_segment_state(gramstep_optimizer* optimizer,
+                                                          const char* name, const double* values,
+                                                          int64_t segments, void* stream);
 
 /* The number of pieces of state that the plan keeps for the aggregator, as gramstep_state_count. */
 GRAMSTEP_C_API int gramstep_plan_state_count(const gramstep_optimizer* optimizer);

@@ -13,6 +13,8 @@
 #include "gramstep/layout.hpp"
 #include "gramstep/report.hpp"
 #include "gramstep/rules/rules.hpp"
+#include "gramstep/saved_run.hpp"
+#include "gramstep/schedules.hpp"
 #include "gramstep/views.hpp"
 
 struct CUstream_st;
@@ -51,15 +53,29 @@ enum class Projection {
   segment,  ///< one for every shared segment
 };
 
+/// A loss scale that adapts itself, as torch.amp.GradScaler's: times backoff_factor where a step is
+/// skipped, times growth_factor after growth_interval steps in a row that were not.
+struct DynamicLossScale {
+  double growth_factor = 2.0;         ///< finite, >= 1
+  double backoff_factor = 0.5;        ///< in (0, 1]
+  std::int64_t growth_interval = 2000;  ///< steps, > 0
+};
+
 /// Everything an optimizer is made from. Validated as a whole by Optimizer's constructor.
 struct OptimizerOptions {
   Rule rule = SGD{};              ///< what is done with the combined gradient
   Aggregator aggregator = Sum{};  ///< how the task gradients are combined
   int tasks = 1;                  ///< K, 1 to max_tasks
+  /// What becomes of the rule's learning rate from step to step.
+  Schedule schedule = ConstantLR{};
+  Warmup warmup = {};  ///< before the schedule
   /// Clip the global norm of the combined gradient and the heads', > 0, as
   /// torch.nn.utils.clip_grad_norm_ does: times min(1, clip_norm / (norm + 1e-6)).
   std::optional<double> clip_norm = {};
   double loss_scale = 1.0;  ///< gradients come multiplied by this, finite and > 0
+  /// Lets the loss scale adapt, from loss_scale on; see Optimizer::loss_scale_data. Needs a policy that
+  /// skips steps whose gradient is not finite, which is what it makes of a policy that is left out.
+  std::optional<DynamicLossScale> dynamic_loss_scale = {};
   /// Whether tasks are combined over the whole model or part by part, with the same aggregator; its
   /// state is kept for every part.
   Projection projection = Projection::model;
@@ -86,14 +102,21 @@ struct Gradients {
   /// they may be left out. On CUDA they may be device memory, or host memory, whose values are then
   /// part of the launch (and of a captured graph).
   std::span<const float> losses = {};
+  /// The loss scale of this step, one number > 0 on the optimizer's device, in the place of the
+  /// optimizer's own; null: its own. torch.amp.GradScaler's `_scale`. A number that is not finite and
+  /// > 0 counts as a gradient that is not finite.
+  const float* grad_scale = nullptr;
+  /// One number on the optimizer's device, not 0 where somebody else found a gradient that is not
+  /// finite: the step is skipped, whatever the policy. torch.amp.GradScaler's `found_inf`.
+  const float* found_inf = nullptr;
 };
 
 /// An optimizer for the parameters of one layout: K task gradients in, one step out.
 ///
 /// Owns its state and workspace; the caller owns parameters and gradients. step() and the setters
 /// allocate nothing and wait for nothing. On CUDA they queue work on the caller's stream and may be
-/// captured in a graph, whose replays go on counting steps and follow set_lr; the pointers are part
-/// of the capture. On the CPU they have run when they return.
+/// captured in a graph, whose replays go on counting steps, follow the schedule and whatever is set
+/// between them; the pointers are part of the capture. On the CPU they have run when they return.
 ///
 /// Deterministic: same inputs, same device, same bits, whatever the thread count or the grid; the
 /// update gives the same bits on every CPU and on CUDA. Subnormals are flushed to zero.
@@ -126,8 +149,29 @@ class GRAMSTEP_EXPORT Optimizer {
   /// Sets the rule's learning rate, finite and >= 0, for the steps queued after it, graphs included.
   void set_lr(double lr, Stream stream = nullptr);
 
-  /// Sets the loss scale, finite and > 0, for the steps queued after it, graphs included.
+  /// Sets all of the rule's options for the steps queued after it, and, where its state allows, another
+  /// rule: one whose state begins as the present one's, by names and order, such as Adam after AdamW, or
+  /// Lion after Adam; its scalars by segment must be the same. State and step counts stay as they are.
+  /// Graphs follow new options of the same rule; another rule, or another set of state buffers, needs a
+  /// new capture. Throws InvalidArgument for an option out of range, InvalidState where the state does
+  /// not allow it.
+  void set_rule(const Rule& rule, Stream stream = nullptr);
+
+  /// Sets schedule and warm-up for the steps queued after it, graphs included. They go by the steps
+  /// taken so far. Throws InvalidArgument for an option out of range.
+  void set_schedule(const Schedule& schedule, const Warmup& warmup = {}, Stream stream = nullptr);
+
+  /// Sets the norm to clip at, finite and > 0, for the steps queued after it, graphs included. Throws
+  /// InvalidState where the optimizer was made without a clip and so does not look at norms.
+  void set_clip_norm(double clip_norm, Stream stream = nullptr);
+
+  /// Sets the loss scale, finite and > 0, for the steps queued after it, graphs included; one that adapts
+  /// goes on from there.
   void set_loss_scale(double loss_scale, Stream stream = nullptr);
+
+  /// The loss scale of the next step, one fp32 number on the optimizer's device, valid as long as the
+  /// optimizer (moves included): what losses are multiplied by, without asking the device.
+  const float* loss_scale_data() const;
 
   /// Says whether a segment has a gradient in the steps queued after it. An inactive segment is left
   /// alone: parameters, state and its own step count; its gradient is not looked at. All are active
@@ -139,14 +183,20 @@ class GRAMSTEP_EXPORT Optimizer {
   /// skipped (CUDA), CudaError.
   Report report(Stream stream = nullptr) const;
 
+  /// The parameters to evaluate a model with: out [layout.size()] becomes what the rule averages, x of
+  /// the schedule-free rules, and for all other rules a copy of params [layout.size()]. out may be params;
+  /// padding is left alone. Throws InvalidArgument for sizes or memory that do not fit.
+  void evaluation_params(std::span<const float> params, std::span<float> out,
+                         Stream stream = nullptr);
+
   /// How many steps each segment took, by segment index. Waits for the work queued on `stream`.
   std::vector<std::int64_t> segment_steps(Stream stream = nullptr) const;
 
   /// Puts the step counts back, of the optimizer, as Report::steps has it, and of the segments, as
-  /// segment_steps() gives them. A run is saved as parameters, steps, segment_steps(), every state(),
-  /// plan_state() and task_momentum(), and goes on to the same bits in an optimizer of the same layout
-  /// and options when it is restored: steps first, for where the plan's state and the momenta lie
-  /// depends on their count, then the rest in any order. Skipped steps, the report's means and which
+  /// segment_steps() gives them. What export_run does at once, those who keep their own files do piece by
+  /// piece: parameters, steps, segment_steps(), every state(), segment_state(), plan_state() and
+  /// task_momentum(), restored steps first, for where the plan's state and the momenta lie depends on
+  /// their count, then the rest in any order. Skipped steps, the report's means and which
   /// segments are active are not touched. Waits for the work queued on `stream`. Throws InvalidArgument
   /// for a count below 0, a segment's beyond the optimizer's, or another number of segments.
   void set_steps(std::int64_t steps, std::span<const std::int64_t> segment_steps,
@@ -154,6 +204,18 @@ class GRAMSTEP_EXPORT Optimizer {
 
   /// The names of the state that the rule keeps with these options, as torch.optim names it.
   std::vector<std::string_view> state_names() const;
+
+  /// The names of the scalars that the rule keeps for every segment, such as "mu_product".
+  std::vector<std::string_view> segment_state_names() const;
+
+  /// One such scalar of all segments, by segment index. Waits for the work queued on `stream`. Throws
+  /// InvalidArgument for an unknown name.
+  std::vector<double> segment_state(std::string_view name, Stream stream = nullptr) const;
+
+  /// Replaces it. Waits for the work queued on `stream`. Throws InvalidArgument for an unknown name or
+  /// another number of values.
+  void set_segment_state(std::string_view name, std::span<const double> values,
+                         Stream stream = nullptr);
 
   /// State as one flat buffer [layout.size()] of the optimizer's device, laid out as the parameters.
   /// Valid as long as the optimizer (moves included). Throws InvalidArgument for an unknown name.
@@ -186,6 +248,16 @@ class GRAMSTEP_EXPORT Optimizer {
 
   /// Which projection a shared segment belongs to, as an index into the report's arrays.
   int projection_of(std::string_view segment) const;
+
+  /// All that a run needs to go on, by name, in host memory: step counts, state, the plan's state,
+  /// momenta, the loss scale. Waits for the work queued on `stream`.
+  SavedRun export_run(Stream stream = nullptr) const;
+
+  /// Goes on as the run that was exported, to the same bits: the parameters are the caller's to restore.
+  /// Learning rate and options stay. Segments are matched by name, so their order and offsets may differ.
+  /// Waits for the work queued on `stream`. Throws InvalidArgument for a segment, a tensor or a scalar
+  /// that is missing, unknown or of another size, and then changes nothing.
+  void import_run(const SavedRun& run, Stream stream = nullptr);
 
   /// Copies state, step counts, what the report says, and which segments are active, from an optimizer
   /// on any device; learning rate and loss scale stay. Waits for the work queued on both devices'

@@ -12,7 +12,7 @@
 #include "host/cpu/leaves.hpp"
 #include "host/validation.hpp"
 #include "kernels/gram_tiled.hpp"
-#include "kernels/plan.hpp"
+#include "kernels/decision.hpp"
 #include "kernels/update.hpp"
 #include "tests/cases.hpp"
 

@@ -17,12 +17,24 @@ struct AdamW {
   double beta1 = 0.9;          ///< decay of the first moment, in [0, 1)
   double beta2 = 0.999;        ///< decay of the second moment, in [0, 1)
   double epsilon = 1e-8;       ///< added after bias correction, >= 0
+  bool epsilon_hat = false;    ///< add epsilon before bias correction, as Keras does
   double weight_decay = 1e-2;  ///< decoupled, multiplied by lr, >= 0
   bool amsgrad = false;        ///< divide by the largest v so far
   bool maximize = false;       ///< ascend instead of descend
 
   static constexpr std::string_view name = "AdamW";
-  static constexpr auto state_names = Adam::state_names;
+  /// Calls visit(name, option) for every option.
+  template <class Self, class Visit>
+  static void options(Self& self, const Visit& visit) {
+    visit("lr", self.lr);
+    visit("beta1", self.beta1);
+    visit("beta2", self.beta2);
+    visit("epsilon", self.epsilon);
+    visit("epsilon_hat", self.epsilon_hat);
+    visit("weight_decay", self.weight_decay);
+    visit("amsgrad", self.amsgrad);
+    visit("maximize", self.maximize);
+  }
   using Updates = Adam::Updates;
   /// Which of Updates these options select.
   int update() const { return amsgrad ? 1 : 0; }
@@ -38,7 +50,7 @@ struct AdamW {
 
   /// The scalars of one segment's step; see RuleInput.
   GRAMSTEP_BODY AdamScalars scalars(const RuleInput& in) const {
-    return adam_scalars(in, beta1, beta2, epsilon, true);
+    return adam_scalars(*this, in, true);
   }
 };
 

@@ -1,6 +1,8 @@
 // What all rules share: the numbers a rule is told, exact powers, checks of options.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string_view>
@@ -11,9 +13,14 @@ namespace gramstep::inline v1 {
 
 /// What the plan tells a rule about one segment in one step, all in double.
 struct RuleInput {
-  double lr = 0;            ///< learning rate times the group's lr_scale
+  double lr = 0;            ///< scheduled learning rate times the group's lr_scale
   double weight_decay = 0;  ///< the group's, or the rule's where the group has none
   std::int64_t t = 1;       ///< which step of this segment it is: 1 on first use
+  /// What a schedule puts in the place of the rule's momentum or beta1; NaN: nothing.
+  double momentum = std::numeric_limits<double>::quiet_NaN();
+
+  /// The rule's own momentum or beta1, unless there is a scheduled one.
+  GRAMSTEP_BODY double momentum_or(double own) const { return momentum == momentum ? momentum : own; }
 };
 
 /// base^exponent by repeated squaring; the same bits on every device, which no libm promises. The
@@ -25,6 +32,29 @@ GRAMSTEP_BODY double power(double base, std::int64_t exponent) {
     base *= base;
   }
   return result;
+}
+
+/// The gradient with an L2 penalty: g + l2 p, and g itself, NaN or not, where there is none.
+GRAMSTEP_BODY float with_l2(float g, float p, float l2) { return l2 != 0.0f ? g + l2 * p : g; }
+
+/// a + s (b - a).
+GRAMSTEP_BODY float lerp(float a, float b, float s) { return a + s * (b - a); }
+
+/// The name of a piece of an element's state, and whether an update keeps it.
+struct StateName {
+  std::string_view name;
+  bool kept = true;
+};
+
+/// The names of the Count pieces that are kept, in their order.
+template <std::size_t Count, std::size_t Offered>
+constexpr std::array<std::string_view, Count> kept_names(const StateName (&offered)[Offered]) {
+  std::array<std::string_view, Count> names{};
+  std::size_t count = 0;
+  for (const StateName& each : offered) {
+    if (each.kept) names[count++] = each.name;
+  }
+  return names;
 }
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();

@@ -3,9 +3,19 @@
 
 #include <variant>
 
+#include "gramstep/rules/adadelta.hpp"
+#include "gramstep/rules/adagrad.hpp"
 #include "gramstep/rules/adam.hpp"
+#include "gramstep/rules/adamax.hpp"
 #include "gramstep/rules/adamw.hpp"
+#include "gramstep/rules/ademamix.hpp"
+#include "gramstep/rules/lion.hpp"
+#include "gramstep/rules/nadam.hpp"
+#include "gramstep/rules/radam.hpp"
+#include "gramstep/rules/rmsprop.hpp"
+#include "gramstep/rules/schedule_free.hpp"
 #include "gramstep/rules/sgd.hpp"
+#include "gramstep/rules/traits.hpp"
 
 namespace gramstep::inline v1 {
 
@@ -13,6 +23,16 @@ namespace gramstep::inline v1 {
 using Rule = std::variant<  //
     SGD,                    //
     Adam,                   //
-    AdamW>;
+    AdamW,                  //
+    NAdam,                  //
+    RAdam,                  //
+    Adamax,                 //
+    Adagrad,                //
+    Adadelta,               //
+    RMSprop,                //
+    Lion,                   //
+    AdEMAMix,               //
+    ScheduleFreeSGD,        //
+    ScheduleFreeAdamW>;
 
 }  // namespace gramstep::inline v1

@@ -1,7 +1,6 @@
 // SGD: gradient descent, with momentum, dampening, Nesterov and L2 by option.
 #pragma once
 
-#include <array>
 #include <string_view>
 #include <tuple>
 
@@ -24,9 +23,10 @@ template <bool Momentum>
 struct SgdUpdate {
   using Scalars = SgdScalars;
   static constexpr int states = Momentum ? 1 : 0;
+  static constexpr auto state_names = kept_names<states>({{"momentum_buffer", Momentum}});
 
   GRAMSTEP_BODY static void apply(const Scalars& s, float g, float& p, float* state) {
-    g = s.l2 != 0.0f ? g + s.l2 * p : g;
+    g = with_l2(g, p, s.l2);
     if constexpr (Momentum) {
       float& b = state[0];
       b = s.first ? g : s.momentum * b + s.take * g;
@@ -55,7 +55,16 @@ struct SGD {
   bool maximize = false;    ///< ascend instead of descend
 
   static constexpr std::string_view name = "SGD";
-  static constexpr std::array<std::string_view, 1> state_names{"momentum_buffer"};
+  /// Calls visit(name, option) for every option.
+  template <class Self, class Visit>
+  static void options(Self& self, const Visit& visit) {
+    visit("lr", self.lr);
+    visit("momentum", self.momentum);
+    visit("dampening", self.dampening);
+    visit("weight_decay", self.weight_decay);
+    visit("nesterov", self.nesterov);
+    visit("maximize", self.maximize);
+  }
   using Updates = std::tuple<SgdUpdate<false>, SgdUpdate<true>>;
   /// Which of Updates these options select.
   int update() const { return momentum != 0 ? 1 : 0; }
@@ -74,7 +83,7 @@ struct SGD {
   GRAMSTEP_BODY SgdScalars scalars(const RuleInput& in) const {
     return {static_cast<float>(in.lr),
             static_cast<float>(in.weight_decay),
-            static_cast<float>(momentum),
+            static_cast<float>(in.momentum_or(momentum)),
             static_cast<float>(1.0 - dampening),
             in.t == 1,
             nesterov};

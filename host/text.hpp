@@ -1,25 +1,31 @@
-// Reads and writes aggregators as text.
-#include "gramstep/aggregators/text.hpp"
+// A variant of structs with options as text: "Name(option=value, ...)". Shared by aggregators, rules and
+// schedules.
+#pragma once
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <type_traits>
+#include <variant>
 #include <vector>
 
+#include "gramstep/aggregators/common.hpp"
 #include "gramstep/error.hpp"
 
-namespace gramstep::inline v1 {
-namespace {
+namespace gramstep::host {
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+inline bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
 /// A text and how far it has been read.
 class Reader {
  public:
-  explicit Reader(std::string_view text) : text_(text) {}
+  /// `kind`: what the text should name.
+  Reader(const char* kind, std::string_view text) : kind_(kind), text_(text) {}
 
   [[noreturn]] void fail(const std::string& expected) const {
-    throw InvalidArgument("aggregator: got \"" + std::string(text_) + "\", expected " + expected +
+    throw InvalidArgument(std::string(kind_) + ": got \"" + std::string(text_) + "\", expected " + expected +
                           " at character " + std::to_string(at_ + 1));
   }
 
@@ -65,21 +71,25 @@ class Reader {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
   }
 
+  const char* kind_;
   std::string_view text_;
   std::size_t at_ = 0;
 };
 
-void read(Reader& reader, double& value) { value = reader.number<double>("a number"); }
-void read(Reader& reader, int& value) { value = reader.number<int>("an integer"); }
-void read(Reader& reader, std::uint64_t& value) {
+inline void read(Reader& reader, double& value) { value = reader.number<double>("a number"); }
+inline void read(Reader& reader, int& value) { value = reader.number<int>("an integer"); }
+inline void read(Reader& reader, std::int64_t& value) {
+  value = reader.number<std::int64_t>("an integer");
+}
+inline void read(Reader& reader, std::uint64_t& value) {
   value = reader.number<std::uint64_t>("an integer >= 0");
 }
-void read(Reader& reader, bool& value) {
+inline void read(Reader& reader, bool& value) {
   const std::string_view word = reader.word("true or false");
   if (word != "true" && word != "false") reader.fail("true or false before this");
   value = word == "true";
 }
-void read(Reader& reader, TaskValues& value) {
+inline void read(Reader& reader, TaskValues& value) {
   std::vector<double> values;
   reader.expect_character('[');
   if (!reader.take(']')) {
@@ -105,14 +115,15 @@ void read(Reader& reader, Enum& value) {
   reader.fail("one of " + all + " before this");
 }
 
-std::string written(double value) {
+inline std::string written(double value) {
   char digits[32];
   return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
 }
-std::string written(int value) { return std::to_string(value); }
-std::string written(std::uint64_t value) { return std::to_string(value); }
-std::string written(bool value) { return value ? "true" : "false"; }
-std::string written(const TaskValues& values) {
+inline std::string written(int value) { return std::to_string(value); }
+inline std::string written(std::int64_t value) { return std::to_string(value); }
+inline std::string written(std::uint64_t value) { return std::to_string(value); }
+inline std::string written(bool value) { return value ? "true" : "false"; }
+inline std::string written(const TaskValues& values) {
   std::string text = "[";
   for (int i = 0; i < values.size(); ++i) text += (i == 0 ? "" : ", ") + written(values[i]);
   return text + "]";
@@ -123,25 +134,30 @@ std::string written(Enum value) {
   return std::string(names_of(value)[static_cast<std::size_t>(value)]);
 }
 
-/// Calls function(aggregator) for a default-made one of every alternative.
-template <class Function, std::size_t... Index>
+/// Calls function(held) for a default-made one of every alternative.
+template <class Variant, class Function, std::size_t... Index>
 void for_all(const Function& function, std::index_sequence<Index...>) {
-  (function(std::variant_alternative_t<Index, Aggregator>{}), ...);
+  (function(std::variant_alternative_t<Index, Variant>{}), ...);
 }
-template <class Function>
+template <class Variant, class Function>
 void for_all(const Function& function) {
-  for_all(function, std::make_index_sequence<std::variant_size_v<Aggregator>>{});
+  for_all<Variant>(function, std::make_index_sequence<std::variant_size_v<Variant>>{});
 }
 
-Aggregator named(Reader& reader, std::string_view name) {
-  std::optional<Aggregator> found;
+template <class Variant>
+Variant named(Reader& reader, std::string_view name) {
+  Variant result;
+  bool found = false;
   std::string all;
-  for_all([&](const auto& each) {
-    if (each.name == name) found = each;
+  for_all<Variant>([&](const auto& each) {
+    if (each.name == name) {
+      result = each;
+      found = true;
+    }
     all += (all.empty() ? "" : ", ") + std::string(each.name);
   });
   if (!found) reader.fail("one of " + all + " before this");
-  return *found;
+  return result;
 }
 
 /// Reads one option that is not among those that were given, and adds it to them.
@@ -165,11 +181,13 @@ void read_option(Reader& reader, A& aggregator, std::vector<std::string_view>& g
   if (!found) reader.fail("an option of " + std::string(A::name) + " (" + all + ") before this");
 }
 
-}  // namespace
-
-Aggregator aggregator_of(std::string_view text) {
-  Reader reader(text);
-  Aggregator result = named(reader, reader.word("the name of an aggregator"));
+/// What a text names; `kind` is "aggregator", ... Throws InvalidArgument that says where it cannot be
+/// read.
+template <class Variant>
+Variant read_text(const char* kind, std::string_view text) {
+  Reader reader(kind, text);
+  const std::string what = std::string("the name of ") + kind;
+  Variant result = named<Variant>(reader, reader.word(what.c_str()));
   if (reader.take('(') && !reader.take(')')) {
     std::vector<std::string_view> given;
     do std::visit([&](auto& held) { read_option(reader, held, given); }, result);
@@ -180,7 +198,9 @@ Aggregator aggregator_of(std::string_view text) {
   return result;
 }
 
-std::string text_of(const Aggregator& aggregator) {
+/// Name and all options.
+template <class Variant>
+std::string written_text(const Variant& variant) {
   return std::visit(
       [](const auto& held) {
         std::string options;
@@ -189,23 +209,27 @@ std::string text_of(const Aggregator& aggregator) {
         });
         return std::string(held.name) + (options.empty() ? "" : "(" + options + ")");
       },
-      aggregator);
+      variant);
 }
 
-std::vector<std::string_view> aggregator_names() {
+/// The names of all alternatives.
+template <class Variant>
+std::vector<std::string_view> all_names() {
   std::vector<std::string_view> names;
-  for_all([&](const auto& each) { names.push_back(each.name); });
+  for_all<Variant>([&](const auto& each) { names.push_back(each.name); });
   return names;
 }
 
-std::vector<std::string_view> option_names(const Aggregator& aggregator) {
+/// The names of the options of what a variant holds.
+template <class Variant>
+std::vector<std::string_view> names_of_options(const Variant& variant) {
   std::vector<std::string_view> names;
   std::visit(
       [&](const auto& held) {
         held.options(held, [&](std::string_view option, const auto&) { names.push_back(option); });
       },
-      aggregator);
+      variant);
   return names;
 }
 
-}  // namespace gramstep::inline v1
+}  // namespace gramstep::host

@@ -1,0 +1,131 @@
+// What an Optimizer holds: shared by the sources of its members, not installed.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "gramstep/error.hpp"
+#include "gramstep/optimizer.hpp"
+#include "host/backend.hpp"
+#include "host/validation.hpp"
+
+namespace gramstep::host {
+
+/// The pointers of a step that was found valid, so that the same step again costs no check.
+class LastStep {
+ public:
+  bool is(const host::StepMemory& memory, int tasks, Stream stream) const {
+    return known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream &&
+           std::equal(memory.rows, memory.rows + tasks, rows_);
+  }
+  // The losses are no part of it: they are checked anew at every step.
+  void remember(const host::StepMemory& memory, int tasks, Stream stream) {
+    std::copy_n(memory.rows, tasks, rows_);
+    params_ = memory.params;
+    heads_ = memory.heads;
+    stream_ = stream;
+    known_ = true;
+  }
+
+ private:
+  bool known_ = false;
+  const float* params_ = nullptr;
+  const float* heads_ = nullptr;
+  Stream stream_ = nullptr;
+  const float* rows_[max_tasks] = {};
+};
+
+/// The backend of the setup's device.
+inline std::unique_ptr<host::Backend> make_backend(const host::Setup& setup) {
+  return setup.device.kind == Device::Kind::cpu ? host::make_cpu_backend(setup)
+                                                : host::make_cuda_backend(setup);
+}
+
+/// The options, which fit the layout. Throws InvalidArgument where they do not.
+inline const OptimizerOptions& validated(const Layout& layout, const OptimizerOptions& options) {
+  validate(layout, options);
+  return options;
+}
+
+/// Where a name is in a list. Throws InvalidArgument that offers the list.
+inline int index_of(const char* call, std::string_view name,
+                    std::span<const std::string_view> names) {
+  const auto found = std::ranges::find(names, name);
+  if (found != names.end()) return static_cast<int>(found - names.begin());
+  std::string message =
+      std::string(call) + ": got \"" + std::string(name) + "\", expected one of:";
+  for (const std::string_view each : names) message += " " + std::string(each);
+  throw InvalidArgument(names.empty() ? message + " none" : message);
+}
+
+}  // namespace gramstep::host
+
+namespace gramstep::inline v1 {
+
+class Optimizer::Implementation {
+ public:
+  Implementation(Layout its_layout, OptimizerOptions its_options)
+      : layout(std::move(its_layout)),
+        options(std::move(its_options)),
+        setup(layout, host::validated(layout, options)),
+        backend(host::make_backend(setup)) {
+    for (int s = 0; s < setup.states; ++s) states.push_back(backend->state(s));
+  }
+
+  void check(const host::StepMemory& memory, Stream stream) const {
+    if (last.is(memory, setup.tasks, stream)) return;
+    host::validate_overlap(layout, setup.tasks, memory, states);
+    host::validate_devices(layout, setup.tasks, memory, *backend);
+    backend->check_stream(stream);
+  }
+
+  void step(const host::StepMemory& memory, Stream stream) {
+    check(memory, stream);
+    last.remember(memory, setup.tasks, stream);
+    if (setup.look) backend->gram(memory, stream);
+    backend->plan(memory, stream);
+    backend->update(memory, stream);
+    // The host sees a CPU step's outcome at once, a CUDA step's when it next waits.
+    if (raises() && options.device.kind == Device::Kind::cpu) raise_if_skipped(nullptr);
+  }
+
+  bool raises() const { return options.non_finite == NonFinite::error; }
+
+  /// Throws where a step was skipped since this was last asked. Waits for the stream.
+  void raise_if_skipped(Stream stream) const {
+    const std::int64_t skipped = backend->read_step(stream).skipped_steps;
+    const std::int64_t fresh = skipped - std::exchange(reported_skips, skipped);
+    if (fresh > 0) {
+      throw NonFiniteGradient("Optimizer: got " + std::to_string(fresh) +
+                              " step(s) with a gradient that is not finite, expected none; "
+                              "they were not taken");
+    }
+  }
+
+  int state_index(std::string_view name) const {
+    return host::index_of("Optimizer::state", name, host::state_names(options.rule));
+  }
+
+  std::vector<std::string_view> state_names() const {
+    const auto names = host::state_names(options.rule);
+    return {names.begin(), names.end()};
+  }
+
+  /// Hands the backend what of the options may change.
+  void set_controls(Stream stream) {
+    setup.rule = options.rule;
+    backend->set_controls(host::controls_of(options), stream);
+  }
+
+  Layout layout;
+  OptimizerOptions options;
+  host::Setup setup;  // the backend refers to it
+  std::unique_ptr<host::Backend> backend;
+  std::vector<float*> states;
+  host::LastStep last;
+  mutable std::int64_t reported_skips = 0;
+};
+
+}  // namespace gramstep::inline v1
