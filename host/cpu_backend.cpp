@@ -62,6 +62,7 @@ class CpuBackend final : public Backend {
         momenta_(setup.momenta()),
         partials_(setup.look ? setup.work.partials(setup.tasks) : 0),
         lanes_(setup.look ? threads_ * lanes_stride() : 0),
+        measures_(std::ssize(setup.work.chunks) * rules::max_measures),
         scratch_(setup.shape.projections * setup.scratch),
         aggregator_(setup.aggregator) {
     const std::int64_t elements = setup.states * state_stride();
@@ -122,11 +123,19 @@ class CpuBackend final : public Backend {
     arguments.weights = plan_memory().applied;
     arguments.tasks = setup_.tasks;
     const auto* by_element = setup_.traits.elementwise ? &aggregator_ : nullptr;
-    const Leaves::Update leaf = leaves_.update_of(setup_.rule);
-    in_parallel([&](int thread, int threads) {
-      leaf(arguments, by_element, first_chunk(thread, threads),
-              first_chunk(thread + 1, threads));
-    });
+    arguments.measures = measures_.data();
+    arguments.segment_count = static_cast<std::int32_t>(segments_.size());
+    const Leaves::Update& passes = leaves_.update_of(setup_.rule);
+    const auto run = [&](Leaves::Update::Pass pass) {
+      in_parallel([&](int thread, int threads) {
+        pass(arguments, by_element, first_chunk(thread, threads), first_chunk(thread + 1, threads));
+      });
+    };
+    if (passes.measure != nullptr) {
+      run(passes.measure);
+      passes.settle(arguments, 0, arguments.segment_count);
+    }
+    run(passes.apply);
   }
 
   void sum_gram(double* gram, Stream) override {
@@ -290,6 +299,7 @@ class CpuBackend final : public Backend {
   HugeArray<float> momenta_;
   HugeArray<double> partials_;
   HugeArray<double> lanes_;
+  HugeArray<double> measures_;
   HugeArray<double> scratch_;
   const kernels::OneOfT<Aggregator> aggregator_;
 };

@@ -89,13 +89,18 @@ std::vector<std::int32_t> projections(const Layout& layout, Projection projectio
 }
 
 Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
-    : shared_size(layout.shared_size()) {
+    : segment_chunks(2 * static_cast<std::size_t>(layout.segments())),
+      shared_size(layout.shared_size()) {
   check_chunk_count(layout);
   for (const bool heads : {false, true}) {
     const auto first = static_cast<std::int32_t>(chunks.size());
     for (int s = 0; s < layout.segments(); ++s) {
       const Segment segment = layout.segment(s);
-      if ((segment.task != shared_by_all) == heads) append_chunks(segment, s, chunks);
+      if ((segment.task != shared_by_all) != heads) continue;
+      auto* own = segment_chunks.data() + 2 * s;
+      own[0] = static_cast<std::int32_t>(chunks.size());
+      append_chunks(segment, s, chunks);
+      own[1] = static_cast<std::int32_t>(chunks.size());
     }
     append_spans(chunks, first, heads ? layout.heads_size() : layout.shared_size(), projection_of,
                  spans);
@@ -116,9 +121,17 @@ Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
 }
 
 kernels::WorkTable Work::table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at,
-                               const std::int32_t* projection_spans_at) const {
-  return {chunks_at,    spans_at,     projection_spans_at, static_cast<std::int32_t>(chunks.size()),
-          shared_spans, head_spans(), projections(),       shared_size};
+                               const std::int32_t* projection_spans_at,
+                               const std::int32_t* segment_chunks_at) const {
+  return {chunks_at,
+          spans_at,
+          projection_spans_at,
+          segment_chunks_at,
+          static_cast<std::int32_t>(chunks.size()),
+          shared_spans,
+          head_spans(),
+          projections(),
+          shared_size};
 }
 
 }  // namespace gramstep::host

@@ -17,6 +17,7 @@ struct Work {
   std::vector<kernels::Chunk> chunks;
   std::vector<kernels::Span> spans;
   std::vector<std::int32_t> projection_spans;  // [projections + 1]
+  std::vector<std::int32_t> segment_chunks;    // [segments, 2]
   std::int32_t shared_spans = 0;
   std::int64_t shared_size = 0;
 
@@ -29,9 +30,10 @@ struct Work {
 
   /// The table over these vectors, or over copies of them at other addresses.
   kernels::WorkTable table(const kernels::Chunk* chunks_at, const kernels::Span* spans_at,
-                           const std::int32_t* projection_spans_at) const;
+                           const std::int32_t* projection_spans_at,
+                           const std::int32_t* segment_chunks_at) const;
   kernels::WorkTable table() const {
-    return table(chunks.data(), spans.data(), projection_spans.data());
+    return table(chunks.data(), spans.data(), projection_spans.data(), segment_chunks.data());
   }
 
   std::int32_t head_spans() const { return static_cast<std::int32_t>(spans.size()) - shared_spans; }

@@ -102,6 +102,8 @@ struct Memory {
         groups(setup.groups, "groups"),
         segments(setup.segments, "segments"),
         projection_spans(setup.work.projection_spans, "the projection table"),
+        segment_chunks(setup.work.segment_chunks, "the segment table"),
+        measures(std::ssize(setup.work.chunks) * rules::max_measures, "norms by segment"),
         step(std::vector{setup.initial}, "the step's state"),
         plan(setup.fresh_plan(), "the plan"),
         states(setup.states * setup.size, "the rule's state"),
@@ -118,6 +120,8 @@ struct Memory {
   DeviceArray<kernels::GroupSettings> groups;
   DeviceArray<kernels::SegmentState> segments;
   DeviceArray<std::int32_t> projection_spans;
+  DeviceArray<std::int32_t> segment_chunks;
+  DeviceArray<double> measures;
   DeviceArray<kernels::StepState> step;
   DeviceArray<double> plan;
   DeviceArray<float> states;
@@ -282,7 +286,8 @@ class CudaBackend final : public Backend {
   kernels::SegmentState* segments() { return memory_->segments.data(); }
   kernels::WorkTable table() const {
     return setup_.work.table(memory_->chunks.data(), memory_->spans.data(),
-                             memory_->projection_spans.data());
+                             memory_->projection_spans.data(),
+                             memory_->segment_chunks.data());
   }
   kernels::PlanMemory plan_memory() const {
     return kernels::PlanMemory::in(memory_->plan.data(), setup_.shape);
@@ -346,6 +351,8 @@ class CudaBackend final : public Backend {
     arguments.segments = segments();
     arguments.plan = &step_state()->plan;
     arguments.weights = plan_memory().applied;
+    arguments.measures = memory_->measures.data();
+    arguments.segment_count = static_cast<std::int32_t>(setup_.segments.size());
     arguments.tasks = setup_.tasks;
     arguments.aligned = aligned(memory);
     return arguments;

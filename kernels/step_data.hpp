@@ -58,6 +58,7 @@ struct WorkTable {
   const Chunk* chunks;
   const Span* spans;
   const std::int32_t* projection_spans;  // [projections + 1]: where each one's spans begin
+  const std::int32_t* segment_chunks;    // [segments, 2]: first and end of each one's chunks
   std::int32_t chunk_count;
   std::int32_t shared_spans;
   std::int32_t head_spans;

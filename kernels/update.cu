@@ -9,8 +9,15 @@ namespace {
 template <class Update>
 void launch_combined(const UpdateArguments& a, const Aggregator& aggregator, Stream stream) {
   const auto launch_with = [&](const auto& combination) {
-    launch(UpdateBody<Update, std::decay_t<decltype(combination)>>{a, combination},
-           a.work.chunk_count, stream, "launch of the update stage");
+    using Combination = std::decay_t<decltype(combination)>;
+    const std::int64_t chunks = a.work.chunk_count;
+    if constexpr (rules::Measured<Update>) {
+      launch(MeasureBody<Update, Combination>{a, combination}, chunks, stream,
+             "launch of the pass that measures");
+      launch(SettleBody<Update>{a}, a.segment_count, stream, "launch of the norms' sums");
+    }
+    launch(UpdateBody<Update, Combination>{a, combination}, chunks, stream,
+           "launch of the update stage");
   };
   const bool by_element = std::visit(
       [](const auto& held) { return aggregators::Elementwise<std::decay_t<decltype(held)>>; },

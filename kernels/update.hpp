@@ -1,11 +1,14 @@
 // The update stage: combine K rows and apply the rule, in one pass over memory.
 //
 // Traffic: K + 1 + S reads and 1 + S writes of 4 bytes an element, S the rule's states; AdamW with
-// K rows 4 K + 24 bytes. All segments and all groups in one launch.
+// K rows 4 K + 24 bytes. All segments and all groups in one launch. A rule that needs norms by segment
+// has two passes, and a launch between them that adds up: the first measures, and may bring the state up
+// to date; the second applies.
 #pragma once
 
 #include "gramstep/aggregators/aggregators.hpp"
 #include "gramstep/aggregators/traits.hpp"
+#include "gramstep/rules/traits.hpp"
 #include "kernels/context.hpp"
 #include "kernels/gram.hpp"
 #include "kernels/one_of.hpp"
@@ -20,9 +23,11 @@ struct UpdateArguments {
   std::int64_t second_rows;  // elements from these rows to those that are read in odd steps
   const float* heads;
   WorkTable work;
-  const SegmentState* segments;
+  SegmentState* segments;
+  std::int32_t segment_count;
   const StepPlan* plan;
   const float* weights;  // [P, K]: PlanMemory::applied
+  double* measures;      // [chunk_count, rules::max_measures] sums, of a rule that needs them
   std::int32_t tasks;
   bool aligned;  // all pointers on 16 bytes
 };
@@ -88,7 +93,73 @@ struct ByElement {
   }
 };
 
-/// Every block takes chunks; every thread 128 bits of every stream at a time where alignment allows.
+/// One pass over all chunks: every block takes some, every thread 128 bits of every stream at a time where
+/// alignment allows.
+template <class Combination>
+struct ElementPass {
+  const UpdateArguments& a;
+  const Combination& combination;
+
+  /// Calls function(chunk, segment) for the chunks of this block whose segments are active.
+  template <class X, class Function>
+  GRAMSTEP_BODY void over_chunks(const X& x, const Function& function) const {
+    for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
+      const Chunk chunk = a.work.chunks[c];
+      const SegmentState& segment = a.segments[chunk.segment];
+      if (segment.active) function(c, chunk, segment);
+    }
+  }
+
+  /// Calls element(g, p, state) for the elements of a chunk that are this thread's: g is the gradient to
+  /// descend along, 0 unless Read; p and state are put back where Write says so.
+  template <int States, bool Read, bool WriteParams, bool WriteStates, class X, class Element>
+  GRAMSTEP_BODY void over_elements(const X& x, const Chunk& chunk, const SegmentState& segment,
+                                   const Element& element) const {
+    const int vectors = a.aligned ? chunk.count / 4 : 0;
+    const auto sweep = [&]<int Width>(std::integral_constant<int, Width>, int first, int last) {
+      for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
+        float d[Width] = {};
+        if constexpr (Read) gradient(segment, chunk.begin + i, d);
+        apply<States, WriteParams, WriteStates>(chunk.begin + i, segment.sign, d, element);
+      }
+    };
+    sweep(std::integral_constant<int, 4>{}, 0, 4 * vectors);
+    sweep(std::integral_constant<int, 1>{}, 4 * vectors, chunk.count);
+  }
+
+ private:
+  template <int Width>
+  GRAMSTEP_BODY void gradient(const SegmentState& segment, std::int64_t at,
+                              float (&d)[Width]) const {
+    if (at >= a.work.shared_size) {
+      combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
+    } else {
+      combination(a, segment, at, d);
+    }
+  }
+
+  template <int States, bool WriteParams, bool WriteStates, int Width, class Element>
+  GRAMSTEP_BODY void apply(std::int64_t at, float sign, const float (&d)[Width],
+                           const Element& element) const {
+    float p[Width], state[States + 1][Width], one[States + 1];
+    load(a.params + at, p);
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < States; ++s) load(a.states[s] + at, state[s]);
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < Width; ++c) {
+      GRAMSTEP_UNROLL
+      for (int s = 0; s < States; ++s) one[s] = state[s][c];
+      element(sign * d[c], p[c], one);
+      GRAMSTEP_UNROLL
+      for (int s = 0; s < States; ++s) state[s][c] = one[s];
+    }
+    if constexpr (WriteParams) store(p, a.params + at);
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < (WriteStates ? States : 0); ++s) store(state[s], a.states[s] + at);
+  }
+};
+
+/// The pass that applies a rule.
 template <class Update, class Combination>
 struct UpdateBody {
   static constexpr int threads = update_threads;
@@ -100,53 +171,80 @@ struct UpdateBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
     if (a.plan->skip) return;
-    for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
-      const Chunk chunk = a.work.chunks[c];
-      const SegmentState& segment = a.segments[chunk.segment];
-      if (!segment.active) continue;
-      const int vectors = a.aligned ? chunk.count / 4 : 0;
-      sweep<4>(x, chunk, segment, 0, 4 * vectors);
-      sweep<1>(x, chunk, segment, 4 * vectors, chunk.count);
-    }
+    const ElementPass<Combination> pass{a, combination};
+    pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
+      const auto scalars = segment.template get<typename Update::Scalars>();
+      constexpr bool rest = !rules::state_done_first<Update>;
+      pass.template over_elements<Update::states, rest, true, rest>(
+          x, chunk, segment,
+          [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
+    });
   }
+};
 
- private:
-  template <int Width, class X>
-  GRAMSTEP_BODY void sweep(const X& x, const Chunk& chunk, const SegmentState& segment, int first,
-                           int last) const {
-    const auto scalars = segment.template get<typename Update::Scalars>();
-    const float sign = segment.sign;
-    const bool head = chunk.begin >= a.work.shared_size;
-    for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
-      const std::int64_t at = chunk.begin + i;
-      float d[Width];
-      if (head) {
-        combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
-      } else {
-        combination(a, segment, at, d);
+/// The pass before it, of a rule that needs norms: sums of what the rule measures, by chunk.
+template <class Update, class Combination>
+struct MeasureBody {
+  static constexpr int threads = update_threads;
+  UpdateArguments a;
+  Combination combination;
+
+  struct Shared {
+    double room[update_threads / 32][rules::max_measures];
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    if (a.plan->skip) return;
+    const ElementPass<Combination> pass{a, combination};
+    pass.over_chunks(x, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
+      const auto scalars = segment.template get<typename Update::Scalars>();
+      float sums[rules::max_measures] = {};
+      pass.template over_elements<Update::states, true, false, rules::state_done_first<Update>>(
+          x, chunk, segment, [&](float g, float p, float* state) {
+            float terms[rules::max_measures];
+            Update::measure(scalars, g, p, state, terms);
+            GRAMSTEP_UNROLL
+            for (int i = 0; i < rules::max_measures; ++i) sums[i] += terms[i];
+          });
+      block_sums(x, sums, shared.room,
+                 [&](int i, double sum) { a.measures[c * rules::max_measures + i] = sum; });
+      x.sync();
+    });
+  }
+};
+
+/// Between the two: what the norms do to each segment's scalars. Blocks take segments.
+template <class Update>
+struct SettleBody {
+  static constexpr int threads = update_threads;
+  UpdateArguments a;
+
+  struct Shared {
+    double room[update_threads / 32][rules::max_measures];
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    if (a.plan->skip) return;
+    for (std::int64_t s = x.block(); s < a.segment_count; s += x.blocks()) {
+      if (!a.segments[s].active) continue;
+      double sums[rules::max_measures] = {};
+      const std::int32_t* chunks = a.work.segment_chunks + 2 * s;
+      for (std::int32_t c = chunks[0] + x.thread(); c < chunks[1]; c += x.threads()) {
+        for (int i = 0; i < rules::max_measures; ++i) {
+          sums[i] += a.measures[std::int64_t{c} * rules::max_measures + i];
+        }
       }
-      apply(scalars, sign, at, d);
+      block_sums(x, sums, shared.room, [&](int i, double sum) { shared.room[0][i] = sum; });
+      x.sync();
+      if (x.thread() == 0) {
+        auto scalars = a.segments[s].template get<typename Update::Scalars>();
+        Update::settle(scalars, shared.room[0]);
+        a.segments[s].put(scalars);
+      }
+      x.sync();
     }
-  }
-
-  template <int Width>
-  GRAMSTEP_BODY void apply(const typename Update::Scalars& scalars, float sign, std::int64_t at,
-                           const float (&d)[Width]) const {
-    float p[Width], state[Update::states + 1][Width], one[Update::states + 1];
-    load(a.params + at, p);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) load(a.states[s] + at, state[s]);
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < Width; ++c) {
-      GRAMSTEP_UNROLL
-      for (int s = 0; s < Update::states; ++s) one[s] = state[s][c];
-      Update::apply(scalars, sign * d[c], p[c], one);
-      GRAMSTEP_UNROLL
-      for (int s = 0; s < Update::states; ++s) state[s][c] = one[s];
-    }
-    store(p, a.params + at);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) store(state[s], a.states[s] + at);
   }
 };
 

@@ -10,10 +10,19 @@ WeightsLeaf GRAMSTEP_OF_ISA(weights_leaf_);
 
 namespace {
 
+template <class Update>
+constexpr Leaves::Update passes_of() {
+  if constexpr (rules::Measured<Update>) {
+    return {measure_leaf<Update>, settle_leaf<Update>, update_leaf<Update>};
+  } else {
+    return {nullptr, nullptr, update_leaf<Update>};
+  }
+}
+
 template <class Updates, std::size_t... Which>
 constexpr void fill_row(Leaves::Update (&row)[max_updates], std::index_sequence<Which...>) {
   static_assert(sizeof...(Which) <= max_updates);
-  ((row[Which] = update_leaf<std::tuple_element_t<Which, Updates>>), ...);
+  ((row[Which] = passes_of<std::tuple_element_t<Which, Updates>>()), ...);
 }
 
 template <std::size_t... Index>

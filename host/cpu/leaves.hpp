@@ -51,19 +51,25 @@ struct Leaves {
   GramLeaf* gram;
   WeightsLeaf* weights;
 
-  /// Update of chunks [first, last) by Rule alternative `index` of its variant.
+  /// The passes of one update of one rule, over chunks [first, last); settle over segments.
   /// by_element: the aggregator that combines element by element; null for a weighted sum.
-  using Update = void (*)(const kernels::UpdateArguments& a,
+  struct Update {
+    using Pass = void (*)(const kernels::UpdateArguments& a,
                           const kernels::OneOfT<Aggregator>* by_element, std::int32_t first,
                           std::int32_t last);
+    Pass measure = nullptr;  // of a rule that needs norms by segment
+    void (*settle)(const kernels::UpdateArguments& a, std::int32_t first,
+                   std::int32_t last) = nullptr;
+    Pass apply = nullptr;
+  };
   Update update[std::variant_size_v<Rule>][max_updates];
 
   /// to [count] = sum_k weights_k rows_k [at, at + count).
   void (*combine)(const float* const* rows, const float* weights, int tasks, std::int64_t at,
                   int count, float* to);
 
-  /// The loop for a rule with its options.
-  Update update_of(const Rule& rule) const {
+  /// The passes of a rule with its options.
+  const Update& update_of(const Rule& rule) const {
     const int which = std::visit([](const auto& held) { return held.update(); }, rule);
     return update[rule.index()][which];
   }

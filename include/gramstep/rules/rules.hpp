@@ -9,6 +9,8 @@
 #include "gramstep/rules/adamax.hpp"
 #include "gramstep/rules/adamw.hpp"
 #include "gramstep/rules/ademamix.hpp"
+#include "gramstep/rules/lamb.hpp"
+#include "gramstep/rules/lars.hpp"
 #include "gramstep/rules/lion.hpp"
 #include "gramstep/rules/nadam.hpp"
 #include "gramstep/rules/radam.hpp"
@@ -32,6 +34,8 @@ using Rule = std::variant<  //
     RMSprop,                //
     Lion,                   //
     AdEMAMix,               //
+    LAMB,                   //
+    LARS,                   //
     ScheduleFreeSGD,        //
     ScheduleFreeAdamW>;
 

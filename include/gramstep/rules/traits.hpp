@@ -63,6 +63,23 @@ GRAMSTEP_BODY auto scalars(const Rule& rule, const RuleInput& in, double* kept) 
   }
 }
 
+/// Most sums by segment that an update measures.
+inline constexpr int max_measures = 2;
+
+/// Whether an update needs sums by segment before it can be applied: it has
+///   void measure(const Scalars&, float g, float p, float* state, float (&terms)[max_measures])
+///   void settle(Scalars&, const double* sums)
+/// for the terms of one element, in a pass of their own, and for what their sums do to the scalars.
+template <class Update>
+concept Measured = requires { &Update::settle; };
+
+/// Whether measure brings the state up to date, so that apply needs no gradient and leaves the state alone.
+template <class Update>
+inline constexpr bool state_done_first = [] {
+  if constexpr (requires { Update::state_done_first; }) return Update::state_done_first;
+  return false;
+}();
+
 /// Whether a schedule may cycle the rule's momentum or beta1.
 template <class Rule>
 bool has_momentum(const Rule& rule) {
