@@ -71,7 +71,7 @@ struct NashMTL {
       solvers::Newton newton{.tasks = tasks, .alpha = 1, .memory = problem.scratch};
       newton.solve(x, problem.gram, kept);
       solution = {newton.iterations, newton.residual};
-      const double factor = normalise ? sqrt(frobenius(problem)) : 1.0;
+      const double factor = normalise ? sqrt(frobenius(x, problem)) : 1.0;
       solvers::for_each(x, tasks, [&](int i) { kept[i] *= factor; });
     } else {
       solvers::for_each(x, tasks, [&](int i) { kept[i] = problem.state[i]; });
@@ -84,17 +84,26 @@ struct NashMTL {
   }
 
  private:
-  /// |G|_F; every thread's own. Squared relative to the trace, against overflow.
-  GRAMSTEP_BODY static double frobenius(const GramProblem& problem) {
-    double trace = 0, sum = 0;
-    GRAMSTEP_ROLLED
-    for (int i = 0; i < problem.tasks; ++i) trace += problem.gram[i * problem.tasks + i];
+  /// |G|_F. Squared relative to the trace, against overflow. Ends with a barrier.
+  template <class X>
+  GRAMSTEP_BODY static double frobenius(const X& x, const GramProblem& problem) {
+    const int tasks = problem.tasks;
+    double* squares = problem.scratch;  // [K, K]
+    double* sums = squares + tasks * tasks;
+    const double trace =
+        solvers::sum_of(tasks, [&](int i) { return problem.gram[i * tasks + i]; });
     if (trace == 0) return 0;
-    GRAMSTEP_ROLLED
-    for (int e = 0; e < problem.tasks * problem.tasks; ++e) {
-      const double relative = problem.gram[e] / trace;
-      sum += relative * relative;
-    }
+    solvers::for_elements(x, tasks, tasks, [&](int i, int j) {
+      const double relative = problem.gram[i * tasks + j] / trace;
+      squares[i * tasks + j] = relative * relative;
+    });
+    x.sync();
+    solvers::for_each(x, tasks, [&](int j) {  // by column: threads side by side
+      sums[j] = solvers::sum_of(tasks, [&](int i) { return squares[i * tasks + j]; });
+    });
+    x.sync();
+    const double sum = solvers::sum_of(tasks, [&](int i) { return sums[i]; });
+    x.sync();
     return sqrt(sum) * trace;
   }
 

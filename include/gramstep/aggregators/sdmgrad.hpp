@@ -61,22 +61,41 @@ struct SDMGrad {
     const double share = lambda / tasks;
     double* speed = problem.scratch;
     double* mixed = speed + tasks;
-    double* moved = mixed + tasks;
     double* u = problem.next_state;
-    double norms = 0;
-    for (int i = 0; i < tasks; ++i) norms += sqrt(problem.gram[i * tasks + i]);
-    const double mean = norms / tasks;
-    const bool still = !(mean > 0) || tasks == 1;  // one task's G may be NaN
+    const double norms =
+        solvers::sum_of(tasks, [&](int i) { return sqrt(problem.gram[i * tasks + i]); });
+    const bool still = !(norms > 0) || tasks == 1;  // one task's G may be NaN
     solvers::for_each(x, tasks, [&](int i) {
       speed[i] = 0.0;
       u[i] = tasks == 1 ? 1.0 : solvers::last_weight(problem, i);
       mixed[i] = u[i] + share;
     });
     x.sync();
-    for (int turn = 0; turn < iterations && !still; ++turn) {
+    if (x.warp() == 0 && !still) {  // a warp alone: the barriers cost more than it takes for a row
+      iterate(solvers::Team<X>{x}, problem, tasks / norms, share);
+    }
+    x.sync();
+    solvers::for_each(x, tasks, [&](int i) { w[i] = mixed[i] / (1.0 + lambda); });
+    x.sync();
+    return {still ? 0 : iterations, solvers::simplex_residual(w, tasks)};
+  }
+
+ private:
+  /// Moves u and mixed = u + share. Ends with a barrier.
+  template <class X>
+  GRAMSTEP_BODY void iterate(const X& x, const GramProblem& problem, double inverse_mean,
+                             double share) const {
+    const int tasks = problem.tasks;
+    double* speed = problem.scratch;
+    double* mixed = speed + tasks;
+    double* moved = mixed + tasks;
+    double* u = problem.next_state;
+    GRAMSTEP_ROLLED
+    for (int turn = 0; turn < iterations; ++turn) {
       solvers::for_each(x, tasks, [&](int i) {
         const double slope = solvers::dot(problem.gram + i * tasks, mixed, tasks);
-        speed[i] = momentum * speed[i] + slope / mean / mean;
+        // Multiplied twice: the square may leave the range of double where the product does not.
+        speed[i] = momentum * speed[i] + slope * inverse_mean * inverse_mean;
         moved[i] = u[i] - eta * speed[i];
       });
       x.sync();
@@ -87,9 +106,6 @@ struct SDMGrad {
       });
       x.sync();
     }
-    solvers::for_each(x, tasks, [&](int i) { w[i] = mixed[i] / (1.0 + lambda); });
-    x.sync();
-    return {still ? 0 : iterations, solvers::simplex_residual(w, tasks)};
   }
 };
 

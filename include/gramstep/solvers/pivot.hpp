@@ -77,12 +77,62 @@ struct Team {
   }
 };
 
-/// sum_j a_j b_j, by index; one thread's own.
-GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
-  double sum = 0;
+/// A block whose threads are numbered from its last one down: what little there is to do for it is
+/// on other warps than what x does between the same two barriers.
+template <class X>
+struct FromLast {
+  const X& x;
+
+  GRAMSTEP_BODY int thread() const { return x.threads() - 1 - x.thread(); }
+  GRAMSTEP_BODY int threads() const { return x.threads(); }
+};
+
+/// The sum of term(j) over [0, count), in four sums of every fourth one: a device takes as long to
+/// load or to add one number as four that do not wait for each other. One thread's own.
+template <class Term>
+GRAMSTEP_BODY auto sum_of(int count, const Term& term) {
+  decltype(term(0)) a{}, b{}, c{}, d{};
+  int j = 0;
   GRAMSTEP_ROLLED
-  for (int j = 0; j < count; ++j) sum += a[j] * b[j];
-  return sum;
+  for (; j + 4 <= count; j += 4) {
+    a += term(j);
+    b += term(j + 1);
+    c += term(j + 2);
+    d += term(j + 3);
+  }
+  GRAMSTEP_ROLLED
+  for (; j < count; ++j) a += term(j);
+  return (a + b) + (c + d);
+}
+
+/// sum_j a_j b_j; one thread's own.
+GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
+  return sum_of(count, [&](int j) { return a[j] * b[j]; });
+}
+
+/// The largest of K values, or 0; one thread's own.
+GRAMSTEP_BODY double largest(const double* values, int count) {
+  double a = 0, b = 0;  // ternaries: a call of fmax is not inlined
+  int j = 0;
+  GRAMSTEP_ROLLED
+  for (; j + 4 <= count; j += 4) {
+    const double c = values[j] > values[j + 1] ? values[j] : values[j + 1];
+    const double d = values[j + 2] > values[j + 3] ? values[j + 2] : values[j + 3];
+    a = c > a ? c : a;
+    b = d > b ? d : b;
+  }
+  GRAMSTEP_ROLLED
+  for (; j < count; ++j) a = values[j] > a ? values[j] : a;
+  return a > b ? a : b;
+}
+
+/// 1 / sqrt(value) to about a rounding, which the device does in half the time of the two.
+GRAMSTEP_BODY double inverse_root(double value) {
+#if defined(__CUDA_ARCH__)
+  return rsqrt(value);
+#else
+  return 1.0 / sqrt(value);
+#endif
 }
 
 /// product [K] = matrix [K, K] times vector [K]. Ends with a barrier.
