@@ -10,15 +10,16 @@
 namespace gramstep::inline v1::solvers {
 
 /// The second half of solve_positive, for a warp alone: there are K barriers and no work for more.
+/// Finds the inverse pivots in solution.
 template <class X>
 GRAMSTEP_BODY void substitute_back(const X& x, const double* h, double* b, int tasks,
                                    double* solution) {
   GRAMSTEP_ROLLED
   for (int p = tasks - 1; p >= 0; --p) {
-    const double value = b[p] * h[p * tasks + p];
-    if (x.thread() == 0) solution[p] = value;
+    const double value = b[p] * solution[p];
     for_each(x, p, [&](int j) { b[j] -= h[j * tasks + p] * value; });
     x.sync();
+    if (x.thread() == 0) solution[p] = value;
   }
 }
 
@@ -26,17 +27,16 @@ GRAMSTEP_BODY void substitute_back(const X& x, const double* h, double* b, int t
 /// used up. False, with a barrier, where H is not positive definite. Ends with a barrier.
 template <class X>
 GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, double* solution) {
-  double inverse = 0;
+  const int shift = row_shift(tasks);
   GRAMSTEP_ROLLED
   for (int p = 0; p < tasks; ++p) {
     const double* row = h + p * tasks;
-    if (!(row[p] > 0)) {
+    const double pivot = row[p];
+    if (!(pivot > 0)) {
       x.sync();
       return false;
     }
-    // The last pivot, which everybody has read, makes room for its inverse.
-    if (p > 0 && x.thread() == 0) h[(p - 1) * (tasks + 1)] = inverse;
-    inverse = 1.0 / row[p];
+    const double inverse = 1.0 / pivot;
     const int rest = tasks - p - 1;
     if (alone(x)) {
       const double* __restrict from = row;
@@ -46,17 +46,16 @@ GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, d
         for (int j = i; j < tasks; ++j) to[j] -= f * from[j];
       }
     } else {
-      for_elements(x, rest, rest, [&](int e, int k) {
+      for_elements(x, shift, rest, rest, [&](int e, int k) {
         const int i = p + 1 + e, j = p + 1 + k;
         if (j >= i) h[i * tasks + j] -= row[i] * inverse * row[j];
       });
     }
-    for_each(FromLast<X>{x}, rest,
-             [&](int e) { b[p + 1 + e] -= row[p + 1 + e] * inverse * b[p]; });
+    const FromLast<X> last{x};
+    for_each(last, rest, [&](int e) { b[p + 1 + e] -= row[p + 1 + e] * inverse * b[p]; });
+    if (last.thread() == 0) solution[p] = inverse;
     x.sync();
   }
-  if (x.thread() == 0) h[tasks * tasks - 1] = inverse;
-  x.sync();
   if (x.warp() == 0) substitute_back(Team<X>{x}, h, b, tasks, solution);
   x.sync();
   return true;

@@ -37,25 +37,37 @@ GRAMSTEP_BODY void for_each(const X& x, int count, const Function& function) {
   for (int i = x.thread(); i < count; i += x.threads()) function(i);
 }
 
-/// Calls function(i, j) for every element of a [rows, columns] matrix, shared out over the block.
+/// A row of a matrix takes a power of two of the threads, this one's exponent: two divisions of
+/// integers an element would be half of what a device does for a small matrix.
+GRAMSTEP_BODY int row_shift(int columns) {
+  int shift = 3;
+  GRAMSTEP_ROLLED
+  while (1 << shift < columns) ++shift;
+  return shift;
+}
+
+/// Calls function(i, j) for every element of a [rows, columns] matrix, shared out over the block;
+/// shift: row_shift of that many columns or more.
 template <class X, class Function>
-GRAMSTEP_BODY void for_elements(const X& x, int rows, int columns, const Function& function) {
+GRAMSTEP_BODY void for_elements(const X& x, int shift, int rows, int columns,
+                                const Function& function) {
   if (alone(x)) {
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < columns; ++j) function(i, j);
     }
     return;
   }
-  // A row takes a power of two of the threads: two divisions of integers an element would be half of
-  // what a device does for a small matrix.
-  int shift = 3;
-  GRAMSTEP_ROLLED
-  while (1 << shift < columns) ++shift;
   GRAMSTEP_ROLLED
   for (int e = x.thread(); e < rows << shift; e += x.threads()) {
     const int i = e >> shift, j = e - (i << shift);
     if (j < columns) function(i, j);
   }
+}
+
+/// The same, for whoever has no loop around it.
+template <class X, class Function>
+GRAMSTEP_BODY void for_elements(const X& x, int rows, int columns, const Function& function) {
+  for_elements(x, row_shift(columns), rows, columns, function);
 }
 
 /// A warp of a block as a block of its own, for problems that do not wait for each other. A block of
