@@ -156,13 +156,11 @@ struct AlignedMTL {
     const int n = eigen.order, stride = eigen.stride;
     double* images = eigen.matrix;  // L^(-1/2) V^T G [n, K]
     solvers::for_elements(x, tasks, n, [&](int i, int k) {
-      images[k * stride + i] =
-          inverse[k] * solvers::dot(gram + i * tasks, eigen.vector(k), tasks);
+      images[k * stride + i] = inverse[k] * solvers::dot(gram + i * tasks, eigen.vector(k), tasks);
     });
     x.sync();
     solvers::for_elements(x, n, n, [&](int l, int k) {
-      const double element =
-          inverse[l] * solvers::dot(eigen.vector(l), images + k * stride, tasks);
+      const double element = inverse[l] * solvers::dot(eigen.vector(l), images + k * stride, tasks);
       const bool kept = inverse[k] > 0 && inverse[l] > 0;
       room[k * stride + l] = kept ? fabs(element - (l == k ? 1.0 : 0.0)) : 0.0;
     });

@@ -92,8 +92,7 @@ struct NashMTL {
     const int tasks = problem.tasks;
     double* squares = problem.scratch;  // [K, K]
     double* sums = squares + tasks * tasks;
-    const double trace =
-        solvers::sum_of(tasks, [&](int i) { return problem.gram[i * tasks + i]; });
+    const double trace = solvers::sum_of(tasks, [&](int i) { return problem.gram[i * tasks + i]; });
     if (trace == 0) return 0;
     solvers::for_elements(x, tasks, tasks, [&](int i, int j) {
       const double relative = problem.gram[i * tasks + j] / trace;
@@ -111,8 +110,7 @@ struct NashMTL {
 
   /// max_norm / |d| where that is below 1, else 1.
   template <class X>
-  GRAMSTEP_BODY double clip_factor(const X& x, const GramProblem& problem,
-                                   const double* w) const {
+  GRAMSTEP_BODY double clip_factor(const X& x, const GramProblem& problem, const double* w) const {
     solvers::multiply(x, problem.gram, w, problem.tasks, problem.scratch);
     const double norm = sqrt(fmax(solvers::dot(problem.scratch, w, problem.tasks), 0.0));
     x.sync();

@@ -99,23 +99,26 @@ GRAMSTEP_BODY void rotate_block(const Eigen& eigen, const Round& round, int p, i
   const double cp = round.cosine[p], sp = round.sine[p], cq = round.cosine[q], sq = round.sine[q];
   if (sp == 0 && sq == 0) return;
   const int n = eigen.stride;
-  double* m = eigen.matrix;
   int i, j, k, l;
   round.pair(p, i, j);
+  double* row_i = eigen.matrix + i * n;
+  double* row_j = eigen.matrix + j * n;
   if (p == q) {
-    m[i * n + i] -= round.shift[p];
-    m[j * n + j] += round.shift[p];
-    m[i * n + j] = m[j * n + i] = 0.0;
+    row_i[i] -= round.shift[p];
+    row_j[j] += round.shift[p];
+    row_i[j] = row_j[i] = 0.0;
     return;
   }
   round.pair(q, k, l);
-  const double b_ik = m[i * n + k], b_jk = m[j * n + k], b_il = m[i * n + l], b_jl = m[j * n + l];
+  double* row_k = eigen.matrix + k * n;
+  double* row_l = eigen.matrix + l * n;
+  const double b_ik = row_i[k], b_jk = row_j[k], b_il = row_i[l], b_jl = row_j[l];
   const double ik = cp * b_ik - sp * b_jk, jk = sp * b_ik + cp * b_jk;
   const double il = cp * b_il - sp * b_jl, jl = sp * b_il + cp * b_jl;
-  m[i * n + k] = m[k * n + i] = cq * ik - sq * il;
-  m[i * n + l] = m[l * n + i] = sq * ik + cq * il;
-  m[j * n + k] = m[k * n + j] = cq * jk - sq * jl;
-  m[j * n + l] = m[l * n + j] = sq * jk + cq * jl;
+  row_i[k] = row_k[i] = cq * ik - sq * il;
+  row_i[l] = row_l[i] = sq * ik + cq * il;
+  row_j[k] = row_k[j] = cq * jk - sq * jl;
+  row_j[l] = row_l[j] = sq * jk + cq * jl;
 }
 
 /// Elements [first, last) of the two eigenvectors that rotation p mixes.
@@ -146,10 +149,9 @@ GRAMSTEP_BODY bool rotate(const X& x, const Eigen& eigen, const Round& round, co
   x.sync();
   bool large = false;
   for_each(x, half, [&](int p) { large = choose_rotation(eigen, next, p) || large; });
-  // Two rows in `parts` pieces each: a thread has contiguous memory, alone or among many.
-  const int parts = x.threads() < n ? 1 : 16;
-  for_elements(FromLast<X>{x}, half, parts, [&](int p, int part) {
-    rotate_vectors(eigen, round, p, part * n / parts, (part + 1) * n / parts);
+  const int width = alone(x) ? n : 1;  // of two rows: all, contiguous, or an element a thread
+  for_elements(FromLast<X>{x}, half, n / width, [&](int p, int part) {
+    rotate_vectors(eigen, round, p, part * width, (part + 1) * width);
   });
   x.sync();
   return large;
