@@ -70,10 +70,11 @@ GRAMSTEP_BODY bool solve_positive(const X& x, double* h, double* b, int tasks, d
 ///   (C u)_i = m_i t_i^(-1/alpha),   u_i = m_i t_i,
 ///   m_i = n_i e_i = n_i^((1 - alpha) / (1 + alpha))
 ///
-/// with the Newton matrix C + diag(t^(-1/alpha - 1) / alpha), whatever the norms. From near t = 1; steps
-/// stay inside t > 0 and are halved while the objective's slope along them has grown too far beyond
-/// its minimum. There is no solution where a convex combination of rows is 0: the ridge, which is
-/// given up near a solution unless it carries it, keeps u below about 1e4 there.
+/// with the Newton matrix C + diag(t^(-1/alpha - 1) / alpha), whatever the norms. From the best t
+/// that is the same for all; steps stay inside t > 0 and are halved while the objective's slope
+/// along them has grown too far beyond its minimum. There is no solution where a convex combination
+/// of rows is 0: the ridge, which is given up near a solution unless it carries it, keeps u below
+/// about 1e4 there.
 /// A zero row has w_i = 0 and no condition.
 struct Newton {
   int tasks;
@@ -121,7 +122,7 @@ struct Newton {
     for_each(x, tasks, [&](int i) {
       const double n = norms()[i];
       const double m = n == 0 ? 0.0 : alpha == 1 ? 1.0 : pow(n, (1 - alpha) / (1 + alpha));
-      trial()[i] = units()[i] = m;
+      units()[i] = m;
       inverse_units()[i] = m == 0 ? 0.0 : 1 / m;
     });
     x.sync();
@@ -133,11 +134,13 @@ struct Newton {
  private:
   template <class X>
   GRAMSTEP_BODY void iterate(const X& x) {
-    constexpr double overshoot = 0.5, largest_ridge = 1e3;
+    constexpr double overshoot = 0.5, largest_ridge = 1e3, damping = 0.5;
     double ridge = first_ridge, before = infinity, descent = infinity, length = 1;
     bool needs_ridge = false;
-    int halvings = 0;
-    approach(x, ridge);
+    // Two damped steps with the Newton matrix's diagonal alone, for a third of a step of Newton's,
+    // save one or more of them.
+    int coarse_steps = 2, halvings = 0;
+    scale_trial(x, ridge);
     GRAMSTEP_ROLLED
     while (true) {  // trial is where to look
       evaluate(x, ridge);
@@ -149,29 +152,37 @@ struct Newton {
       }
       current = 1 - current;
       descent = infinity;
-      const double error = largest(errors(), tasks), off = largest(offs(), tasks);
-      if ((error <= near || off <= converged) && ridge > 0 && !needs_ridge) {
-        needs_ridge = largest_share(x, ridge) > 1e-2;
-        if (!needs_ridge) {
-          ridge = 0;
+      halvings = 0;
+      double most = 1;
+      if (coarse_steps > 0) {
+        --coarse_steps;
+        most = damping;
+        for_each(x, tasks, [&](int i) { step()[i] = slope()[i] / (1 + ridge + stiffness()[i]); });
+        x.sync();
+      } else {
+        const double error = largest(errors(), tasks), off = largest(offs(), tasks);
+        if ((error <= near || off <= converged) && ridge > 0 && !needs_ridge) {
+          needs_ridge = largest_share(x, ridge) > 1e-2;
+          if (!needs_ridge) {
+            ridge = 0;
+            current = 1 - current;
+            continue;
+          }
+        }
+        const bool stalled = off <= rounding && off > before / 2;
+        if (off <= converged || stalled || iterations >= most_iterations) break;
+        if (!find_step(x, ridge)) {  // rounding in G: C has an eigenvalue below 0
+          needs_ridge = true;
+          ridge = ridge > 0 ? 10 * ridge : first_ridge;
+          if (!(ridge <= largest_ridge)) break;
           current = 1 - current;
           continue;
         }
+        ++iterations;
+        before = off;
+        if (error > 1e-2 && off > rounding) descent = dot(slope(), step(), tasks);
       }
-      const bool stalled = off <= rounding && off > before / 2;
-      if (off <= converged || stalled || iterations >= most_iterations) break;
-      if (!find_step(x, ridge)) {  // rounding in G: C has an eigenvalue below 0
-        needs_ridge = true;
-        ridge = ridge > 0 ? 10 * ridge : first_ridge;
-        if (!(ridge <= largest_ridge)) break;
-        current = 1 - current;
-        continue;
-      }
-      ++iterations;
-      before = off;
-      halvings = 0;
-      length = longest_step(x);
-      if (error > 1e-2 && off > rounding) descent = dot(slope(), step(), tasks);
+      length = fmin(most, longest_step(x));
       look(x, length);
     }
     x.sync();
@@ -183,28 +194,16 @@ struct Newton {
     x.sync();
   }
 
-  /// Moves trial from m to its best multiple, and by two damped steps with the Newton matrix's
-  /// diagonal alone: for less than a step of Newton's, one step fewer with a random G, two with
-  /// strong conflicts, four with aligned rows. Ends with a barrier.
+  /// Moves trial from m to its best multiple. Ends with a barrier.
   template <class X>
-  GRAMSTEP_BODY void approach(const X& x, double ridge) {
-    constexpr double damping = 0.5;
-    evaluate(x, ridge);
+  GRAMSTEP_BODY void scale_trial(const X& x, double ridge) const {
+    multiply(x, cosines(), units(), tasks, along());
     const double squares = dot(units(), units(), tasks);
     const double curvature = fmax(dot(along(), units(), tasks), 0.0) + ridge * squares;
-    if (squares == 0) return;
-    const double ratio = squares / curvature;
+    const double ratio = squares > 0 ? squares / curvature : 1.0;
     const double multiple = alpha == 1 ? sqrt(ratio) : pow(ratio, alpha / (1 + alpha));
-    for_each(x, tasks, [&](int i) { trial()[i] *= multiple; });
+    for_each(x, tasks, [&](int i) { trial()[i] = multiple * units()[i]; });
     x.sync();
-    GRAMSTEP_ROLLED
-    for (int turn = 0; turn < 2; ++turn) {
-      evaluate(x, ridge);
-      current = 1 - current;
-      for_each(x, tasks, [&](int i) { step()[i] = slope()[i] / (1 + ridge + stiffness()[i]); });
-      x.sync();
-      look(x, fmin(damping, longest_step(x)));
-    }
   }
 
   /// The largest part of a condition that the ridge carries. Ends with a barrier.

@@ -122,9 +122,9 @@ GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
   return sum_of(count, [&](int j) { return a[j] * b[j]; });
 }
 
-/// The largest of K values, or 0; one thread's own.
+/// The largest of K >= 1 values; one thread's own.
 GRAMSTEP_BODY double largest(const double* values, int count) {
-  double a = 0, b = 0;  // ternaries: a call of fmax is not inlined
+  double a = values[0], b = a;  // ternaries: a call of fmax is not inlined
   int j = 0;
   GRAMSTEP_ROLLED
   for (; j + 4 <= count; j += 4) {

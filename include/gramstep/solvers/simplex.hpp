@@ -36,14 +36,13 @@ struct SimplexElements {
 
 /// See SimplexShift. v is finite, K >= 1.
 GRAMSTEP_BODY SimplexShift simplex_shift(const double* v, int tasks) {
-  double largest = v[0];  // ternaries: a call of fmax is not inlined
-  for (int i = 1; i < tasks; ++i) largest = v[i] > largest ? v[i] : largest;
+  const double top = largest(v, tasks);
   double below = 1.0;  // the shift of the largest element alone; that of more elements lies higher
-  int kept = 0;
+  int kept = 1;
   GRAMSTEP_ROLLED
   for (int turn = 0; turn <= tasks; ++turn) {  // every turn but the last lets one go at least
     const SimplexElements above = sum_of(tasks, [&](int i) {
-      const double value = v[i] - largest;
+      const double value = v[i] - top;
       const bool is_above = value + below > 0;
       return SimplexElements{is_above ? value : 0.0, is_above ? 1 : 0};
     });
@@ -51,7 +50,7 @@ GRAMSTEP_BODY SimplexShift simplex_shift(const double* v, int tasks) {
     kept = above.count;
     below = (1.0 - above.sum) / kept;
   }
-  return {largest, below};
+  return {top, below};
 }
 
 /// How far w [K] is from the simplex: |1 - sum| or the lowest weight below 0, whichever is worse.
