@@ -137,9 +137,8 @@ GRAMSTEP_BODY void rotate_vectors(const Eigen& eigen, const Round& round, int p,
   }
 }
 
-/// Turns the matrix by one round, and then, at the same time, the eigenvectors by it and what is
-/// read of the matrix into the next one. Whether that one, by what this thread has chosen of it,
-/// asks for another sweep. Ends with a barrier.
+/// Turns the matrix by one round; then the eigenvectors, while other warps choose the next round.
+/// Whether what this thread has chosen of that asks for another sweep. Ends with a barrier.
 template <class X>
 GRAMSTEP_BODY bool rotate(const X& x, const Eigen& eigen, const Round& round, const Round& next) {
   const int n = eigen.order, half = n / 2;

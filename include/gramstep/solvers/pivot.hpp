@@ -104,16 +104,16 @@ struct FromLast {
 template <class Term>
 GRAMSTEP_BODY auto sum_of(int count, const Term& term) {
   decltype(term(0)) a{}, b{}, c{}, d{};
-  int j = 0;
+  const int whole = count / 4 * 4;
   GRAMSTEP_ROLLED
-  for (; j + 4 <= count; j += 4) {
+  for (int j = 0; j < whole; j += 4) {
     a += term(j);
     b += term(j + 1);
     c += term(j + 2);
     d += term(j + 3);
   }
   GRAMSTEP_ROLLED
-  for (; j < count; ++j) a += term(j);
+  for (int j = whole; j < count; ++j) a += term(j);
   return (a + b) + (c + d);
 }
 
