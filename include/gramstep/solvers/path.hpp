@@ -231,20 +231,7 @@ struct Path {
       add(c, new_beta, p, beta());
       for (int i = 0; !entering && i < tasks; ++i) slot(s)[i] = slot(last)[i];
     } else {
-      // Four slots at a time: all of a thread's loads come before the first store.
-      constexpr int together = 4;
-      for_elements(x, (passive + together - 1) / together, tasks, [&](int group, int i) {
-        const int first = group * together;
-        double sums[together];
-        for (int k = 0; k < together && first + k < passive; ++k) {
-          const double f = factor()[first + k];
-          sums[k] = i == p ? f : slot(first + k)[i] + c[i] * f;
-        }
-        for (int k = 0; k < together && first + k < passive; ++k) {
-          const int r = first + k;
-          if (r != s) slot(!entering && r == last ? s : r)[i] = sums[k];
-        }
-      });
+      add_to_slots(x, p, s, entering ? passive : last);
       for_each(x, tasks, [&](int i) {
         alpha()[i] = i == p ? new_alpha : alpha()[i] + c[i] * new_alpha;
         beta()[i] = i == p ? new_beta : beta()[i] + c[i] * new_beta;
@@ -262,6 +249,27 @@ struct Path {
     passive += entering ? 1 : -1;
     x.sync();
     return true;
+  }
+
+  /// slot(r) += factor_r c for every slot but s, which is given the sums of slot `moved`; f for
+  /// element p. Four slots at a time: all of a thread's loads come before its first store.
+  template <class X>
+  GRAMSTEP_BODY void add_to_slots(const X& x, int p, int s, int moved) const {
+    constexpr int together = 4;
+    for_elements(x, (passive + together - 1) / together, tasks, [&](int group, int i) {
+      const int first = group * together;
+      const int count = passive - first < together ? passive - first : together;
+      double sums[together] = {};
+      for (int k = 0; k < count; ++k) {
+        const int r = first + k;
+        const double f = factor()[r];
+        if (r != s) sums[k] = i == p ? f : slot(r)[i] + column()[i] * f;
+      }
+      for (int k = 0; k < count; ++k) {
+        const int r = first + k;
+        if (r != s) slot(r == moved ? s : r)[i] = sums[k];
+      }
+    });
   }
 
   /// row += f c, but for element p, which becomes f; one thread's own, and vectorised.
