@@ -38,7 +38,7 @@ struct SimplexElements {
 GRAMSTEP_BODY SimplexShift simplex_shift(const double* v, int tasks) {
   const double top = largest(v, tasks);
   double below = 1.0;  // the shift of the largest element alone; that of more elements lies higher
-  int kept = 1;
+  int kept = 1;        // as that has it
   GRAMSTEP_ROLLED
   for (int turn = 0; turn <= tasks; ++turn) {  // every turn but the last lets one go at least
     const SimplexElements above = sum_of(tasks, [&](int i) {
