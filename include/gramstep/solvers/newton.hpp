@@ -134,13 +134,11 @@ struct Newton {
  private:
   template <class X>
   GRAMSTEP_BODY void iterate(const X& x) {
-    constexpr double overshoot = 0.5, largest_ridge = 1e3, damping = 0.5;
+    constexpr double overshoot = 0.5, largest_ridge = 1e3;
     double ridge = first_ridge, before = infinity, descent = infinity, length = 1;
     bool needs_ridge = false;
-    // Two damped steps with the Newton matrix's diagonal alone, for a third of a step of Newton's,
-    // save one or more of them.
-    int coarse_steps = 2, halvings = 0;
-    scale_trial(x, ridge);
+    int halvings = 0;
+    approach(x, ridge);
     GRAMSTEP_ROLLED
     while (true) {  // trial is where to look
       evaluate(x, ridge);
@@ -153,36 +151,28 @@ struct Newton {
       current = 1 - current;
       descent = infinity;
       halvings = 0;
-      double most = 1;
-      if (coarse_steps > 0) {
-        --coarse_steps;
-        most = damping;
-        for_each(x, tasks, [&](int i) { step()[i] = slope()[i] / (1 + ridge + stiffness()[i]); });
-        x.sync();
-      } else {
-        const double error = largest(errors(), tasks), off = largest(offs(), tasks);
-        if ((error <= near || off <= converged) && ridge > 0 && !needs_ridge) {
-          needs_ridge = largest_share(x, ridge) > 1e-2;
-          if (!needs_ridge) {
-            ridge = 0;
-            current = 1 - current;
-            continue;
-          }
-        }
-        const bool stalled = off <= rounding && off > before / 2;
-        if (off <= converged || stalled || iterations >= most_iterations) break;
-        if (!find_step(x, ridge)) {  // rounding in G: C has an eigenvalue below 0
-          needs_ridge = true;
-          ridge = ridge > 0 ? 10 * ridge : first_ridge;
-          if (!(ridge <= largest_ridge)) break;
+      const double error = largest(errors(), tasks), off = largest(offs(), tasks);
+      if ((error <= near || off <= converged) && ridge > 0 && !needs_ridge) {
+        needs_ridge = largest_share(x, ridge) > 1e-2;
+        if (!needs_ridge) {
+          ridge = 0;
           current = 1 - current;
           continue;
         }
-        ++iterations;
-        before = off;
-        if (error > 1e-2 && off > rounding) descent = dot(slope(), step(), tasks);
       }
-      length = fmin(most, longest_step(x));
+      const bool stalled = off <= rounding && off > before / 2;
+      if (off <= converged || stalled || iterations >= most_iterations) break;
+      if (!find_step(x, ridge)) {  // rounding in G: C has an eigenvalue below 0
+        needs_ridge = true;
+        ridge = ridge > 0 ? 10 * ridge : first_ridge;
+        if (!(ridge <= largest_ridge)) break;
+        current = 1 - current;
+        continue;
+      }
+      ++iterations;
+      before = off;
+      if (error > 1e-2 && off > rounding) descent = dot(slope(), step(), tasks);
+      length = longest_step(x);
       look(x, length);
     }
     x.sync();
@@ -192,6 +182,23 @@ struct Newton {
     x.sync();
     residual = largest(errors(), tasks);
     x.sync();
+  }
+
+  /// Where to begin: the best multiple of m, and two damped steps from it with the Newton matrix's
+  /// diagonal alone, which for a third of a step of Newton's save one or more of them. Ends with a
+  /// barrier.
+  template <class X>
+  GRAMSTEP_BODY void approach(const X& x, double ridge) {
+    constexpr double damping = 0.5;
+    scale_trial(x, ridge);
+    GRAMSTEP_ROLLED
+    for (int turn = 0; turn < 2; ++turn) {
+      evaluate(x, ridge);
+      current = 1 - current;
+      for_each(x, tasks, [&](int i) { step()[i] = slope()[i] / (1 + ridge + stiffness()[i]); });
+      x.sync();
+      look(x, fmin(damping, longest_step(x)));
+    }
   }
 
   /// Moves trial from m to its best multiple. Ends with a barrier.
