@@ -42,6 +42,22 @@ TARGETS = [
 ]
 
 
+def cleaned(raw: dict[str, Any]) -> dict[str, Any]:
+    """Google Benchmark's output without what it says about runs, of which there is one each, and
+    without the host's name and paths."""
+    context = {k: v for k, v in raw["context"].items() if k not in ("host_name", "executable")}
+    boilerplate = {
+        *("family_index", "per_family_instance_index", "run_name", "run_type", "repetitions"),
+        *("repetition_index", "threads", "iterations", "real_time", "cpu_time", "time_unit"),
+    }
+    benchmarks = [
+        {k: v for k, v in each.items() if k not in boilerplate}
+        | {"name": each["name"].removesuffix("/iterations:1/manual_time")}
+        for each in raw["benchmarks"]
+    ]
+    return {"context": context, "benchmarks": benchmarks}
+
+
 def markdown(header: list[str], rows: Iterable[list[str]]) -> list[str]:
     """The lines of a table that is as readable as it stands; numbers to the right."""
     table = [header, *rows]

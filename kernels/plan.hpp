@@ -176,20 +176,24 @@ struct ProjectionPlan {
       double* next_state = state_in(1 - current);
       GramProblem problem{tasks(),    gram(), losses(),   step,
                           projection, state,  next_state, scratch() + plan_scratch(tasks())};
-      double* w = weights();
       const std::int64_t squares = std::int64_t{tasks()} * tasks();
       const std::int64_t room = a.scratch_stride - plan_scratch(tasks());
-      const bool fits = squares + tasks() + room <= near_size;
-      if (near != nullptr && fits) {
+      Solution solution;
+      // Two calls, so that a device knows of each what memory it works in: addresses in shared memory
+      // are half as long, and were half of a small solve's instructions.
+      if (near != nullptr && squares + tasks() + room <= near_size) {
         for (std::int64_t e = x.thread(); e < squares; e += x.threads()) near[e] = gram()[e];
+        double* w = near + squares;
         problem.gram = near;
-        w = near + squares;
         problem.scratch = w + tasks();
         x.sync();
+        solution = aggregator.weights(x, problem, w);
+        x.sync();
+        for (int i = x.thread(); i < tasks(); i += x.threads()) weights()[i] = w[i];
+      } else {
+        solution = aggregator.weights(x, problem, weights());
+        x.sync();
       }
-      const Solution solution = aggregator.weights(x, problem, w);
-      x.sync();
-      for (int i = x.thread(); w != weights() && i < tasks(); i += x.threads()) weights()[i] = w[i];
       if (x.thread() == 0) a.memory.solutions[projection] = solution;
       if (a.smoothing > 0) smooth(x, step, state, next_state);
     }

@@ -54,9 +54,11 @@ struct AlignedMTL {
     visit("scale", self.scale);
     visit("rank_tolerance", self.rank_tolerance);
   }
-  /// Doubles of scratch for K tasks: the eigenvectors, their factors, and the error of each.
+  /// Doubles of scratch for K tasks: the eigenvectors, a matrix of errors, their factors, the error
+  /// of each, and the preference.
   static constexpr std::int64_t scratch(int tasks) {
-    return solvers::eigen_scratch(tasks) + 3 * (tasks + 1);
+    const std::int64_t order = tasks + 1;
+    return solvers::eigen_scratch(tasks) + order * (order + 1) + 4 * order;
   }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
@@ -74,37 +76,32 @@ struct AlignedMTL {
       return {};
     }
     const solvers::Eigen eigen = solvers::eigen_in(problem.scratch, tasks);
+    const int order = eigen.order;
     double* inverse = problem.scratch + solvers::eigen_scratch(tasks);  // L^(-1/2), 0 where dropped
-    double* along = inverse + tasks + 1;
-    double* error = along + tasks + 1;
+    double* along = inverse + order;
+    double* error = along + order;
+    double* wanted = error + order;  // b
+    solvers::for_each(x, tasks, [&](int i) { wanted[i] = preferred(i, tasks); });
     const int sweeps = solvers::decompose(x, problem.gram, tasks, eigen);
     const double cutoff = tasks * rank_tolerance * largest_value(eigen);
-    solvers::for_each(x, eigen.order, [&](int k) {
-      const double value = eigen.value(k);
-      inverse[k] = value > cutoff ? 1.0 / sqrt(value) : 0.0;
-      double sum = 0;
-      for (int i = 0; i < tasks; ++i) sum += eigen.vector(k)[i] * preferred(i, tasks);
-      along[k] = inverse[k] * sum;
-    });
-    x.sync();
     if (cutoff == 0) {  // no row but zeros
-      solvers::for_each(x, tasks, [&](int i) { w[i] = preferred(i, tasks); });
+      solvers::for_each(x, tasks, [&](int i) { w[i] = wanted[i]; });
       x.sync();
       return {sweeps, 0};
     }
-    const double length = sqrt(chosen_value(eigen, cutoff));
-    solvers::for_each(x, eigen.order, [&](int k) {
-      error[k] = inverse[k] > 0 ? misalignment(eigen, problem.gram, tasks, inverse, k) : 0.0;
+    solvers::for_each(x, order, [&](int k) {
+      const double value = eigen.value(k);
+      inverse[k] = value > cutoff ? 1.0 / sqrt(value) : 0.0;
+      along[k] = inverse[k] * solvers::dot(eigen.vector(k), wanted, tasks);
     });
+    const double length = sqrt(chosen_value(eigen, cutoff));
+    x.sync();
+    misalignment(x, eigen, problem.gram, tasks, inverse, wanted + order, error);
     solvers::for_each(x, tasks, [&](int i) {
-      double sum = 0;
-      for (int k = 0; k < eigen.order; ++k) sum += along[k] * eigen.vector(k)[i];
-      w[i] = length * sum;
+      w[i] = length * solvers::sum_of(order, [&](int k) { return along[k] * eigen.vector(k)[i]; });
     });
     x.sync();
-    double residual = 0;
-    for (int k = 0; k < eigen.order; ++k) residual = fmax(residual, error[k]);
-    return {sweeps, residual};
+    return {sweeps, solvers::largest(error, order)};
   }
 
  private:
@@ -114,6 +111,7 @@ struct AlignedMTL {
 
   GRAMSTEP_BODY static double largest_value(const solvers::Eigen& eigen) {
     double largest = 0;
+    GRAMSTEP_ROLLED
     for (int k = 0; k < eigen.order; ++k) largest = fmax(largest, eigen.value(k));
     return largest;
   }
@@ -149,21 +147,25 @@ struct AlignedMTL {
     return before;
   }
 
-  /// How far row k of L^(-1/2) V^T G V L^(-1/2) is from that of the identity, by its largest
-  /// element.
-  GRAMSTEP_BODY static double misalignment(const solvers::Eigen& eigen, const double* gram,
-                                           int tasks, const double* inverse, int k) {
-    double image[max_tasks];
-    for (int i = 0; i < tasks; ++i) {
-      image[i] = inverse[k] * solvers::dot(gram + i * tasks, eigen.vector(k), tasks);
-    }
-    double largest = 0;
-    for (int l = 0; l < eigen.order; ++l) {
-      if (inverse[l] == 0) continue;
-      const double element = inverse[l] * solvers::dot(eigen.vector(l), image, tasks);
-      largest = fmax(largest, fabs(element - (l == k ? 1.0 : 0.0)));
-    }
-    return largest;
+  /// How far every row of L^(-1/2) V^T G V L^(-1/2) is from that of the identity, by its largest
+  /// element: errors [n]. Uses up the decomposed matrix; room: as large.
+  template <class X>
+  GRAMSTEP_BODY static void misalignment(const X& x, const solvers::Eigen& eigen,
+                                         const double* gram, int tasks, const double* inverse,
+                                         double* room, double* errors) {
+    const int n = eigen.order, stride = eigen.stride;
+    double* images = eigen.matrix;  // L^(-1/2) V^T G [n, K]
+    solvers::for_elements(x, tasks, n, [&](int i, int k) {
+      images[k * stride + i] = inverse[k] * solvers::dot(gram + i * tasks, eigen.vector(k), tasks);
+    });
+    x.sync();
+    solvers::for_elements(x, n, n, [&](int l, int k) {
+      const double element = inverse[l] * solvers::dot(eigen.vector(l), images + k * stride, tasks);
+      const bool kept = inverse[k] > 0 && inverse[l] > 0;
+      room[k * stride + l] = kept ? fabs(element - (l == k ? 1.0 : 0.0)) : 0.0;
+    });
+    x.sync();
+    solvers::for_each(x, n, [&](int k) { errors[k] = solvers::largest(room + k * stride, n); });
   }
 };
 

@@ -60,50 +60,59 @@ struct NashMTL {
   GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
     const int tasks = problem.tasks;
     const std::uint64_t turn = static_cast<std::uint64_t>(problem.step - 1) % update_every;
-    double* kept = problem.next_state;
     Solution solution{};
     if (tasks == 1) {
-      if (x.thread() == 0) kept[0] = w[0] = 1;
+      if (x.thread() == 0) problem.next_state[0] = w[0] = 1;
       x.sync();
       return solution;
     }
     if (turn == 0) {
       solvers::Newton newton{.tasks = tasks, .alpha = 1, .memory = problem.scratch};
-      newton.solve(x, problem.gram, kept);
+      newton.solve(x, problem.gram, w);
       solution = {newton.iterations, newton.residual};
-      const double factor = normalise ? sqrt(frobenius(problem)) : 1.0;
-      solvers::for_each(x, tasks, [&](int i) { kept[i] *= factor; });
+      const double factor = normalise ? sqrt(frobenius(x, problem)) : 1.0;
+      solvers::for_each(x, tasks, [&](int i) { w[i] *= factor; });
     } else {
-      solvers::for_each(x, tasks, [&](int i) { kept[i] = problem.state[i]; });
+      solvers::for_each(x, tasks, [&](int i) { w[i] = problem.state[i]; });
     }
     x.sync();
-    const double clip = max_norm > 0 ? clip_factor(x, problem, kept) : 1.0;
-    solvers::for_each(x, tasks, [&](int i) { w[i] = kept[i] * clip; });
+    const double clip = max_norm > 0 ? clip_factor(x, problem, w) : 1.0;
+    solvers::for_each(x, tasks, [&](int i) {
+      problem.next_state[i] = w[i];
+      w[i] *= clip;
+    });
     x.sync();
     return solution;
   }
 
  private:
-  /// |G|_F; every thread's own. Squared relative to the trace, against overflow.
-  GRAMSTEP_BODY static double frobenius(const GramProblem& problem) {
-    double trace = 0, sum = 0;
-    GRAMSTEP_ROLLED
-    for (int i = 0; i < problem.tasks; ++i) trace += problem.gram[i * problem.tasks + i];
+  /// |G|_F. Squared relative to the trace, against overflow. Ends with a barrier.
+  template <class X>
+  GRAMSTEP_BODY static double frobenius(const X& x, const GramProblem& problem) {
+    const int tasks = problem.tasks;
+    double* squares = problem.scratch;  // [K, K]
+    double* sums = squares + tasks * tasks;
+    const double trace = solvers::sum_of(tasks, [&](int i) { return problem.gram[i * tasks + i]; });
     if (trace == 0) return 0;
-    GRAMSTEP_ROLLED
-    for (int e = 0; e < problem.tasks * problem.tasks; ++e) {
-      const double relative = problem.gram[e] / trace;
-      sum += relative * relative;
-    }
+    solvers::for_elements(x, tasks, tasks, [&](int i, int j) {
+      const double relative = problem.gram[i * tasks + j] / trace;
+      squares[i * tasks + j] = relative * relative;
+    });
+    x.sync();
+    solvers::for_each(x, tasks, [&](int j) {  // by column: threads side by side
+      sums[j] = solvers::sum_of(tasks, [&](int i) { return squares[i * tasks + j]; });
+    });
+    x.sync();
+    const double sum = solvers::sum_of(tasks, [&](int i) { return sums[i]; });
+    x.sync();
     return sqrt(sum) * trace;
   }
 
   /// max_norm / |d| where that is below 1, else 1.
   template <class X>
-  GRAMSTEP_BODY double clip_factor(const X& x, const GramProblem& problem,
-                                   const double* kept) const {
-    solvers::multiply(x, problem.gram, kept, problem.tasks, problem.scratch);
-    const double norm = sqrt(fmax(solvers::dot(problem.scratch, kept, problem.tasks), 0.0));
+  GRAMSTEP_BODY double clip_factor(const X& x, const GramProblem& problem, const double* w) const {
+    solvers::multiply(x, problem.gram, w, problem.tasks, problem.scratch);
+    const double norm = sqrt(fmax(solvers::dot(problem.scratch, w, problem.tasks), 0.0));
     x.sync();
     return norm > max_norm ? max_norm / norm : 1.0;
   }

@@ -44,8 +44,8 @@ struct SDMGrad {
     visit("iterations", self.iterations);
     visit("momentum", self.momentum);
   }
-  /// Doubles of scratch for K tasks: v, u + lambda b, and u before it is projected.
-  static constexpr std::int64_t scratch(int tasks) { return 3 * std::int64_t{tasks}; }
+  /// Doubles of scratch for K tasks: u, v, u + lambda b, and u before it is projected.
+  static constexpr std::int64_t scratch(int tasks) { return 4 * std::int64_t{tasks}; }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int /*tasks*/) const {
     expect_in("SDMGrad.lambda", lambda, 0, 1e6);
@@ -59,24 +59,46 @@ struct SDMGrad {
   GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
     const int tasks = problem.tasks;
     const double share = lambda / tasks;
-    double* speed = problem.scratch;
+    double* u = problem.scratch;  // nearer than the state may be
+    double* speed = u + tasks;
     double* mixed = speed + tasks;
-    double* moved = mixed + tasks;
-    double* u = problem.next_state;
-    double norms = 0;
-    for (int i = 0; i < tasks; ++i) norms += sqrt(problem.gram[i * tasks + i]);
-    const double mean = norms / tasks;
-    const bool still = !(mean > 0) || tasks == 1;  // one task's G may be NaN
+    const double norms =
+        solvers::sum_of(tasks, [&](int i) { return sqrt(problem.gram[i * tasks + i]); });
+    const bool still = !(norms > 0) || tasks == 1;  // one task's G may be NaN
     solvers::for_each(x, tasks, [&](int i) {
       speed[i] = 0.0;
       u[i] = tasks == 1 ? 1.0 : solvers::last_weight(problem, i);
       mixed[i] = u[i] + share;
     });
     x.sync();
-    for (int turn = 0; turn < iterations && !still; ++turn) {
+    if (x.warp() == 0 && !still) {  // a warp alone: the barriers cost more than it takes for a row
+      iterate(solvers::Team<X>{x}, problem, tasks / norms, share);
+    }
+    x.sync();
+    solvers::for_each(x, tasks, [&](int i) {
+      problem.next_state[i] = u[i];
+      w[i] = mixed[i] / (1.0 + lambda);
+    });
+    x.sync();
+    return {still ? 0 : iterations, solvers::simplex_residual(w, tasks)};
+  }
+
+ private:
+  /// Moves u and mixed = u + share. Ends with a barrier.
+  template <class X>
+  GRAMSTEP_BODY void iterate(const X& x, const GramProblem& problem, double inverse_mean,
+                             double share) const {
+    const int tasks = problem.tasks;
+    double* u = problem.scratch;
+    double* speed = u + tasks;
+    double* mixed = speed + tasks;
+    double* moved = mixed + tasks;
+    GRAMSTEP_ROLLED
+    for (int turn = 0; turn < iterations; ++turn) {
       solvers::for_each(x, tasks, [&](int i) {
         const double slope = solvers::dot(problem.gram + i * tasks, mixed, tasks);
-        speed[i] = momentum * speed[i] + slope / mean / mean;
+        // Multiplied twice: the square may leave the range of double where the product does not.
+        speed[i] = momentum * speed[i] + slope * inverse_mean * inverse_mean;
         moved[i] = u[i] - eta * speed[i];
       });
       x.sync();
@@ -87,9 +109,6 @@ struct SDMGrad {
       });
       x.sync();
     }
-    solvers::for_each(x, tasks, [&](int i) { w[i] = mixed[i] / (1.0 + lambda); });
-    x.sync();
-    return {still ? 0 : iterations, solvers::simplex_residual(w, tasks)};
   }
 };
 

@@ -83,18 +83,15 @@ struct UPGrad {
       team.sync();
     });
     x.sync();
+    const double equal = 1.0 / tasks;
     solvers::for_each(x, tasks, [&](int i) {
-      w[i] = preference.value_or(i, 1.0 / tasks);
-      GRAMSTEP_ROLLED
-      for (int k = 0; k < tasks; ++k) {
-        w[i] += preference.value_or(k, 1.0 / tasks) * projections[k * tasks + i];
-      }
+      w[i] = preference.value_or(i, equal) + solvers::sum_of(tasks, [&](int k) {
+               return preference.value_or(k, equal) * projections[k * tasks + i];
+             });
     });
-    int total = 0;
-    GRAMSTEP_ROLLED
-    for (int k = 0; k < tasks; ++k) total += static_cast<int>(pivots[k]);
+    const double total = solvers::sum_of(tasks, [&](int k) { return pivots[k]; });
     x.sync();
-    return {total, cone.violation(x, w)};
+    return {static_cast<int>(total), cone.violation(x, w)};
   }
 };
 

@@ -35,9 +35,7 @@ struct DualCone {
   template <class X>
   GRAMSTEP_BODY void prepare(const X& x, const double* gram) {
     ridge = fmax(ridge, least_ridge);
-    double trace = 0;
-    GRAMSTEP_ROLLED
-    for (int i = 0; i < tasks; ++i) trace += gram[i * tasks + i];
+    const double trace = sum_of(tasks, [&](int i) { return gram[i * tasks + i]; });
     for_elements(x, tasks, tasks, [&](int i, int j) {
       matrix()[i * tasks + j] = trace > 0 ? gram[i * tasks + j] / trace : 0.0;
     });
@@ -60,13 +58,12 @@ struct DualCone {
   /// The largest -((Q + ridge I) w)_i / (sqrt(diagonal_i) sum_j sqrt(diagonal_j) |w_j|).
   template <class X>
   GRAMSTEP_BODY double violation(const X& x, const double* w) const {
-    multiply(x, matrix(), w, tasks, z());
-    double aligned = 0, worst = 0;
-    GRAMSTEP_ROLLED
-    for (int i = 0; i < tasks; ++i) {
-      aligned -= q1()[i] * fabs(w[i]);
-      worst = fmax(worst, (z()[i] + ridge * w[i]) / q1()[i]);
-    }
+    for_each(x, tasks, [&](int i) {
+      z()[i] = (dot(matrix() + i * tasks, w, tasks) + ridge * w[i]) / q1()[i];
+    });
+    x.sync();
+    const double aligned = -sum_of(tasks, [&](int i) { return q1()[i] * fabs(w[i]); });
+    const double worst = largest(z(), tasks);
     x.sync();
     return aligned > 0 ? worst / aligned : 0.0;
   }

@@ -12,102 +12,124 @@ namespace gramstep::inline v1::solvers {
 /// The order n is K, or K + 1 where K is odd: then the last row and column are zero, an eigenpair
 /// that has nothing to do with the others.
 struct Eigen {
-  int order;        // n
-  double* matrix;   // [n, n]; in the end the eigenvalues stand on its diagonal
-  double* vectors;  // [n, n], an eigenvector a row
-  double* cosine;   // [n / 2] of the current round's rotations
-  double* sine;     // [n / 2]
-  double* shift;    // [n / 2]: what the rotation takes from one diagonal element to the other
+  int order;          // n
+  int stride;         // of the rows below; odd, so that a column does not lie in one memory bank
+  double* matrix;     // [n, n]; in the end the eigenvalues stand on its diagonal
+  double* vectors;    // [n, n], an eigenvector a row
+  double* rotations;  // [2, 3, n / 2], those of even rounds and of odd ones
 
   /// Eigenvalue k, of no particular order.
-  GRAMSTEP_BODY double value(int k) const { return matrix[k * order + k]; }
+  GRAMSTEP_BODY double value(int k) const { return matrix[k * stride + k]; }
   /// The unit eigenvector [n] that belongs to it.
-  GRAMSTEP_BODY const double* vector(int k) const { return vectors + k * order; }
-  /// The pair of rows that rotation p of a round turns: a tournament, in which every row meets
-  /// every other once in n - 1 rounds.
-  GRAMSTEP_BODY void pair(int round, int p, int& i, int& j) const {
+  GRAMSTEP_BODY const double* vector(int k) const { return vectors + k * stride; }
+};
+
+/// n / 2 rotations of disjoint pairs of rows.
+struct Round {
+  int number;  // in its sweep, from 0
+  int order;
+  double* cosine;  // [n / 2]
+  double* sine;    // [n / 2]
+  double* shift;   // [n / 2]: what the rotation takes from one diagonal element to the other
+
+  /// The pair that rotation p turns: a tournament, in which every row meets every other once in
+  /// n - 1 rounds.
+  GRAMSTEP_BODY void pair(int p, int& i, int& j) const {
     const int wheel = order - 1;
-    const int a = p == 0 ? wheel : round + p < wheel ? round + p : round + p - wheel;
-    const int b = round - p >= 0 ? round - p : round - p + wheel;
+    const int a = p == 0 ? wheel : number + p < wheel ? number + p : number + p - wheel;
+    const int b = number - p >= 0 ? number - p : number - p + wheel;
     i = a < b ? a : b;
     j = a < b ? b : a;
   }
 };
 
+/// The `count`-th round since the start, which is `number` in its sweep.
+GRAMSTEP_BODY Round round_of(const Eigen& eigen, int count, int number) {
+  const int half = eigen.order / 2;
+  double* own = eigen.rotations + count % 2 * 3 * half;
+  return {number, eigen.order, own, own + half, own + 2 * half};
+}
+
 /// Doubles that eigen_in needs for K tasks.
 GRAMSTEP_BOTH constexpr std::int64_t eigen_scratch(int tasks) {
   const std::int64_t order = tasks + tasks % 2;
-  return 2 * order * order + 3 * (order / 2);
+  return 2 * order * (order + 1) + 3 * order;
 }
 
-/// Sweeps after which the decomposition is left as it is. 64 rows of full rank take 7 to 10, of
+/// Sweeps after which the decomposition is left as it is. 64 rows of full rank take 6 to 9, of
 /// rank 32 up to 16, for the rounding in place of a zero eigenvalue is diagonalised as well.
 inline constexpr int most_sweeps = 30;
 
 /// The memory of a decomposition of K x K, laid out in scratch [eigen_scratch(K)].
 GRAMSTEP_BODY Eigen eigen_in(double* scratch, int tasks) {
   const int order = tasks + tasks % 2;
-  const int half = order / 2;
-  double* rotations = scratch + 2 * order * order;
-  return {order,     scratch,          scratch + order * order,
-          rotations, rotations + half, rotations + 2 * half};
+  const int stride = order + 1, size = order * stride;
+  return {order, stride, scratch, scratch + size, scratch + 2 * size};
 }
 
-/// The rotation that makes element (i, j) zero; none where that is rounding beside its diagonal.
-GRAMSTEP_BODY void choose_rotation(const Eigen& eigen, int round, int p) {
+/// Chooses the rotation that makes element (i, j) zero; none where that is rounding beside its
+/// diagonal. Whether the sweep after this one will find anything of it: a sweep of small rotations
+/// of small elements leaves what is smaller than rounding.
+GRAMSTEP_BODY bool choose_rotation(const Eigen& eigen, const Round& round, int p) {
+  constexpr double rounding = 0x1p-106, small = 0x1p-58;  // squares of 2^-53 and 2^-29
   int i, j;
-  eigen.pair(round, p, i, j);
-  const double a = eigen.matrix[i * eigen.order + i], b = eigen.matrix[j * eigen.order + j];
-  const double off = eigen.matrix[i * eigen.order + j];
-  eigen.cosine[p] = 1.0;
-  eigen.sine[p] = 0.0;
-  eigen.shift[p] = 0.0;
+  round.pair(p, i, j);
+  const double a = eigen.value(i), b = eigen.value(j), off = eigen.matrix[i * eigen.stride + j];
+  round.cosine[p] = 1.0;
+  round.sine[p] = 0.0;
   // Relative to both diagonal elements, so that small eigenvalues of graded matrices keep their
-  // digits. Two roots: their product stays in range. 1e-290: for a quotient that is finite.
-  if (fabs(off) <= 0x1p-53 * (sqrt(fabs(a)) * sqrt(fabs(b))) || fabs(off) < 1e-290) return;
-  const double theta = 0.5 * (b - a) / off;
-  const double size = fabs(theta);
-  const double tangent =
-      (theta < 0 ? -1.0 : 1.0) / (size > 1e100 ? 2.0 * size : size + sqrt(size * size + 1.0));
-  eigen.cosine[p] = 1.0 / sqrt(tangent * tangent + 1.0);
-  eigen.sine[p] = tangent * eigen.cosine[p];
-  eigen.shift[p] = tangent * off;
+  // digits. 1e-150: its square is in range, and the largest element is about 1.
+  const double square = off * off, product = fabs(a * b);
+  if (square <= rounding * product || fabs(off) < 1e-150) return false;
+  const double gap = b - a;
+  const double inverse = inverse_root(gap * gap + 4 * square);
+  const double twice = (gap < 0 ? -off : off) * inverse;  // sin 2 theta / 2
+  const double cosine_squared = 0.5 + 0.5 * fabs(gap) * inverse;
+  const double secant = inverse_root(cosine_squared);
+  const double sine = twice * secant;
+  round.cosine[p] = cosine_squared * secant;
+  round.sine[p] = sine;
+  round.shift[p] = sine * secant * off;
+  return square > small * product || sine * sine > small;
 }
 
 /// R_p B R_q^T for the 2 x 2 block B where the pairs p and q cross, p <= q, written on both sides
 /// of the diagonal.
-GRAMSTEP_BODY void rotate_block(const Eigen& eigen, int round, int p, int q) {
-  const double cp = eigen.cosine[p], sp = eigen.sine[p], cq = eigen.cosine[q], sq = eigen.sine[q];
+GRAMSTEP_BODY void rotate_block(const Eigen& eigen, const Round& round, int p, int q) {
+  const double cp = round.cosine[p], sp = round.sine[p], cq = round.cosine[q], sq = round.sine[q];
   if (sp == 0 && sq == 0) return;
-  const int n = eigen.order;
-  double* m = eigen.matrix;
+  const int n = eigen.stride;
   int i, j, k, l;
-  eigen.pair(round, p, i, j);
+  round.pair(p, i, j);
+  double* row_i = eigen.matrix + i * n;
+  double* row_j = eigen.matrix + j * n;
   if (p == q) {
-    m[i * n + i] -= eigen.shift[p];
-    m[j * n + j] += eigen.shift[p];
-    m[i * n + j] = m[j * n + i] = 0.0;
+    row_i[i] -= round.shift[p];
+    row_j[j] += round.shift[p];
+    row_i[j] = row_j[i] = 0.0;
     return;
   }
-  eigen.pair(round, q, k, l);
-  const double ik = cp * m[i * n + k] - sp * m[j * n + k];
-  const double jk = sp * m[i * n + k] + cp * m[j * n + k];
-  const double il = cp * m[i * n + l] - sp * m[j * n + l];
-  const double jl = sp * m[i * n + l] + cp * m[j * n + l];
-  m[i * n + k] = m[k * n + i] = cq * ik - sq * il;
-  m[i * n + l] = m[l * n + i] = sq * ik + cq * il;
-  m[j * n + k] = m[k * n + j] = cq * jk - sq * jl;
-  m[j * n + l] = m[l * n + j] = sq * jk + cq * jl;
+  round.pair(q, k, l);
+  double* row_k = eigen.matrix + k * n;
+  double* row_l = eigen.matrix + l * n;
+  const double b_ik = row_i[k], b_jk = row_j[k], b_il = row_i[l], b_jl = row_j[l];
+  const double ik = cp * b_ik - sp * b_jk, jk = sp * b_ik + cp * b_jk;
+  const double il = cp * b_il - sp * b_jl, jl = sp * b_il + cp * b_jl;
+  row_i[k] = row_k[i] = cq * ik - sq * il;
+  row_i[l] = row_l[i] = sq * ik + cq * il;
+  row_j[k] = row_k[j] = cq * jk - sq * jl;
+  row_j[l] = row_l[j] = sq * jk + cq * jl;
 }
 
 /// Elements [first, last) of the two eigenvectors that rotation p mixes.
-GRAMSTEP_BODY void rotate_vectors(const Eigen& eigen, int round, int p, int first, int last) {
-  const double c = eigen.cosine[p], s = eigen.sine[p];
+GRAMSTEP_BODY void rotate_vectors(const Eigen& eigen, const Round& round, int p, int first,
+                                  int last) {
+  const double c = round.cosine[p], s = round.sine[p];
   if (s == 0) return;
   int i, j;
-  eigen.pair(round, p, i, j);
-  double* one = eigen.vectors + i * eigen.order;
-  double* other = eigen.vectors + j * eigen.order;
+  round.pair(p, i, j);
+  double* one = eigen.vectors + i * eigen.stride;
+  double* other = eigen.vectors + j * eigen.stride;
   for (int e = first; e < last; ++e) {
     const double a = one[e], b = other[e];
     one[e] = c * a - s * b;
@@ -115,50 +137,85 @@ GRAMSTEP_BODY void rotate_vectors(const Eigen& eigen, int round, int p, int firs
   }
 }
 
-/// n / 2 rotations of disjoint pairs; whether there was anything to rotate. Ends with a barrier.
+/// Turns the matrix by one round; then the eigenvectors, while other warps choose the next round.
+/// Whether what this thread has chosen of that asks for another sweep. Ends with a barrier.
 template <class X>
-GRAMSTEP_BODY bool rotate(const X& x, const Eigen& eigen, int round) {
+GRAMSTEP_BODY bool rotate(const X& x, const Eigen& eigen, const Round& round, const Round& next) {
   const int n = eigen.order, half = n / 2;
-  for_each(x, half, [&](int p) { choose_rotation(eigen, round, p); });
+  for_elements(x, half, half, [&](int p, int q) {
+    if (p <= q) rotate_block(eigen, round, p, q);
+  });
   x.sync();
-  bool any = false;
-  for (int p = 0; p < half; ++p) any = any || eigen.sine[p] != 0;
-  if (any) {
-    for_elements(x, half, half, [&](int p, int q) {
-      if (p <= q) rotate_block(eigen, round, p, q);
-    });
-    // Two rows in `parts` pieces each: a thread has contiguous memory, alone or among many.
-    const int parts = x.threads() < n ? 1 : 16;
-    for_elements(x, half, parts, [&](int p, int part) {
-      rotate_vectors(eigen, round, p, part * n / parts, (part + 1) * n / parts);
-    });
-  }
+  bool large = false;
+  for_each(x, half, [&](int p) { large = choose_rotation(eigen, next, p) || large; });
+  const int width = alone(x) ? n : 1;  // of two rows: all, contiguous, or an element a thread
+  for_elements(FromLast<X>{x}, half, n / width, [&](int p, int part) {
+    rotate_vectors(eigen, round, p, part * width, (part + 1) * width);
+  });
+  x.sync();
+  return large;
+}
+
+/// Whether `own` is true for a thread that chooses rotations; room [n / 2]. Begins after a barrier
+/// and ends with one.
+template <class X>
+GRAMSTEP_BODY bool any_of(const X& x, bool own, int half, double* room) {
+  const int choosers = x.threads() < half ? x.threads() : half;
+  if (x.thread() < choosers) room[x.thread()] = own ? 1.0 : 0.0;
+  x.sync();
+  const bool any = largest(room, choosers) > 0;
   x.sync();
   return any;
 }
 
-/// Decomposes the symmetric matrix A [K, K] into memory from eigen_in; returns the sweeps. Jacobi's
-/// method, n / 2 disjoint rotations at a time, until every element beside the diagonal is rounding
-/// relative to its two diagonal elements. One thread or many give the same bits. Ends with a
-/// barrier.
+/// The power of two that takes the largest diagonal element of A [K, K] to [1, 2), so that squares
+/// of elements stay in range; 1 where that is nearly 0.
+GRAMSTEP_BODY double normaliser(const double* symmetric, int tasks) {
+  double most = 0;
+  GRAMSTEP_ROLLED
+  for (int i = 0; i < tasks; ++i) most = fmax(most, symmetric[i * (tasks + 1)]);
+  return most > 0x1p-1000 ? ldexp(1.0, -ilogb(most)) : 1.0;
+}
+
+/// Decomposes the symmetric, positive semidefinite matrix A [K, K] into memory from eigen_in;
+/// returns the sweeps. Jacobi's method, n / 2 disjoint rotations at a time, until every element
+/// beside the diagonal is rounding relative to its two diagonal elements. One thread or many give
+/// the same bits. Ends with a barrier.
 /// Source: Golub and Van Loan, "Matrix Computations", section 8.5.
 template <class X>
 GRAMSTEP_BODY int decompose(const X& x, const double* symmetric, int tasks, const Eigen& eigen) {
-  const int n = eigen.order;
+  const int n = eigen.order, half = n / 2;
+  const double scale = normaliser(symmetric, tasks);
   for_elements(x, n, n, [&](int i, int j) {
-    eigen.matrix[i * n + j] = i < tasks && j < tasks ? symmetric[i * tasks + j] : 0.0;
-    eigen.vectors[i * n + j] = i == j ? 1.0 : 0.0;
+    eigen.matrix[i * eigen.stride + j] =
+        i < tasks && j < tasks ? scale * symmetric[i * tasks + j] : 0.0;
+    eigen.vectors[i * eigen.stride + j] = i == j ? 1.0 : 0.0;
   });
   x.sync();
-  for (int sweep = 1; sweep <= most_sweeps; ++sweep) {
-    bool any = false;
-    for (int round = 0; round < n - 1; ++round) {
-      const bool rotated = rotate(x, eigen, round);
-      any = any || rotated;
+  Round round = round_of(eigen, 0, 0);
+  bool large = false;
+  for_each(x, half, [&](int p) { large = choose_rotation(eigen, round, p) || large; });
+  x.sync();
+  int sweeps = 0, rounds = 0;
+  bool again = true;
+  GRAMSTEP_ROLLED
+  while (again && sweeps < most_sweeps) {
+    ++sweeps;
+    bool own = false;
+    double* free = round.shift;
+    GRAMSTEP_ROLLED
+    for (int number = 1; number < n; ++number) {
+      own = own || large;
+      const Round next = round_of(eigen, ++rounds, number < n - 1 ? number : 0);
+      large = rotate(x, eigen, round, next);
+      free = round.shift;
+      round = next;
     }
-    if (!any) return sweep;
+    again = any_of(x, own, half, free);
   }
-  return most_sweeps;
+  for_each(x, n, [&](int k) { eigen.matrix[k * eigen.stride + k] /= scale; });
+  x.sync();
+  return sweeps;
 }
 
 }  // namespace gramstep::inline v1::solvers

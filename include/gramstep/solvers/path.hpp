@@ -122,9 +122,7 @@ struct Path {
     x.sync();
     for_each(x, tasks, [&](int i) {
       if (!is_passive(i)) return;
-      double correction = 0;
-      GRAMSTEP_ROLLED
-      for (int s = 0; s < passive; ++s) correction += slot(s)[i] * factor()[s];
+      const double correction = sum_of(passive, [&](int s) { return slot(s)[i] * factor()[s]; });
       z[i] = fmax(z[i] - correction, 0.0);
     });
     x.sync();
@@ -169,11 +167,14 @@ struct Path {
     });
     x.sync();
     int first = 0;
-    GRAMSTEP_ROLLED
+    next = lowest()[0];
     for (int g = 1; g < groups; ++g) {
-      if (lowest()[g] < lowest()[first]) first = g;
+      const double low = lowest()[g];
+      if (low < next) {
+        next = low;
+        first = g;
+      }
     }
-    next = lowest()[first];
     return static_cast<int>(lowest()[groups + first]);
   }
 
@@ -230,11 +231,7 @@ struct Path {
       add(c, new_beta, p, beta());
       for (int i = 0; !entering && i < tasks; ++i) slot(s)[i] = slot(last)[i];
     } else {
-      for_elements(x, passive, tasks, [&](int r, int i) {
-        if (r == s) return;
-        const double f = factor()[r];
-        slot(!entering && r == last ? s : r)[i] = i == p ? f : slot(r)[i] + c[i] * f;
-      });
+      add_to_slots(x, p, s, entering ? passive : last);
       for_each(x, tasks, [&](int i) {
         alpha()[i] = i == p ? new_alpha : alpha()[i] + c[i] * new_alpha;
         beta()[i] = i == p ? new_beta : beta()[i] + c[i] * new_beta;
@@ -254,6 +251,27 @@ struct Path {
     return true;
   }
 
+  /// slot(r) += factor_r c for every slot but s, which is given the sums of slot `moved`; f for
+  /// element p. Four slots at a time: all of a thread's loads come before its first store.
+  template <class X>
+  GRAMSTEP_BODY void add_to_slots(const X& x, int p, int s, int moved) const {
+    constexpr int together = 4;
+    for_elements(x, (passive + together - 1) / together, tasks, [&](int group, int i) {
+      const int first = group * together;
+      const int count = passive - first < together ? passive - first : together;
+      double sums[together] = {};
+      for (int k = 0; k < count; ++k) {
+        const int r = first + k;
+        const double f = factor()[r];
+        if (r != s) sums[k] = i == p ? f : slot(r)[i] + column()[i] * f;
+      }
+      for (int k = 0; k < count; ++k) {
+        const int r = first + k;
+        if (r != s) slot(r == moved ? s : r)[i] = sums[k];
+      }
+    });
+  }
+
   /// row += f c, but for element p, which becomes f; one thread's own, and vectorised.
   GRAMSTEP_BODY void add(const double* c, double f, int p, double* row) const {
     const double* __restrict from = c;
@@ -271,8 +289,14 @@ struct Path {
     }
     for_each(x, tasks, [&](int i) {
       double c = is_passive(i) ? 0.0 : row[i];
+      int s = 0;
       GRAMSTEP_ROLLED
-      for (int s = 0; s < passive; ++s) c -= row[member(s)] * slot(s)[i];
+      for (; s + 4 <= passive; s += 4) {  // the loads of four at a time, in the same order
+        c = c - row[member(s)] * slot(s)[i] - row[member(s + 1)] * slot(s + 1)[i] -
+            row[member(s + 2)] * slot(s + 2)[i] - row[member(s + 3)] * slot(s + 3)[i];
+      }
+      GRAMSTEP_ROLLED
+      for (; s < passive; ++s) c -= row[member(s)] * slot(s)[i];
       column()[i] = c;
     });
   }

@@ -37,25 +37,37 @@ GRAMSTEP_BODY void for_each(const X& x, int count, const Function& function) {
   for (int i = x.thread(); i < count; i += x.threads()) function(i);
 }
 
-/// Calls function(i, j) for every element of a [rows, columns] matrix, shared out over the block.
+/// A row of a matrix takes a power of two of the threads, this one's exponent: two divisions of
+/// integers an element would be half of what a device does for a small matrix.
+GRAMSTEP_BODY int row_shift(int columns) {
+  int shift = 3;
+  GRAMSTEP_ROLLED
+  while (1 << shift < columns) ++shift;
+  return shift;
+}
+
+/// Calls function(i, j) for every element of a [rows, columns] matrix, shared out over the block;
+/// shift: row_shift of that many columns or more.
 template <class X, class Function>
-GRAMSTEP_BODY void for_elements(const X& x, int rows, int columns, const Function& function) {
+GRAMSTEP_BODY void for_elements(const X& x, int shift, int rows, int columns,
+                                const Function& function) {
   if (alone(x)) {
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < columns; ++j) function(i, j);
     }
     return;
   }
-  // A row takes a power of two of the threads: two divisions of integers an element would be half of
-  // what a device does for a small matrix.
-  int shift = 3;
-  GRAMSTEP_ROLLED
-  while (1 << shift < columns) ++shift;
   GRAMSTEP_ROLLED
   for (int e = x.thread(); e < rows << shift; e += x.threads()) {
     const int i = e >> shift, j = e - (i << shift);
     if (j < columns) function(i, j);
   }
+}
+
+/// The same, for whoever has no loop around it.
+template <class X, class Function>
+GRAMSTEP_BODY void for_elements(const X& x, int rows, int columns, const Function& function) {
+  for_elements(x, row_shift(columns), rows, columns, function);
 }
 
 /// A warp of a block as a block of its own, for problems that do not wait for each other. A block of
@@ -77,12 +89,62 @@ struct Team {
   }
 };
 
-/// sum_j a_j b_j, by index; one thread's own.
-GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
-  double sum = 0;
+/// A block whose threads are numbered from its last one down: what little there is to do for it is
+/// on other warps than what x does between the same two barriers.
+template <class X>
+struct FromLast {
+  const X& x;
+
+  GRAMSTEP_BODY int thread() const { return x.threads() - 1 - x.thread(); }
+  GRAMSTEP_BODY int threads() const { return x.threads(); }
+};
+
+/// The sum of term(j) over [0, count), in four sums of every fourth one: a device takes as long to
+/// load or to add one number as four that do not wait for each other. One thread's own.
+template <class Term>
+GRAMSTEP_BODY auto sum_of(int count, const Term& term) {
+  decltype(term(0)) a{}, b{}, c{}, d{};
+  const int whole = count / 4 * 4;
   GRAMSTEP_ROLLED
-  for (int j = 0; j < count; ++j) sum += a[j] * b[j];
-  return sum;
+  for (int j = 0; j < whole; j += 4) {
+    a += term(j);
+    b += term(j + 1);
+    c += term(j + 2);
+    d += term(j + 3);
+  }
+  GRAMSTEP_ROLLED
+  for (int j = whole; j < count; ++j) a += term(j);
+  return (a + b) + (c + d);
+}
+
+/// sum_j a_j b_j; one thread's own.
+GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
+  return sum_of(count, [&](int j) { return a[j] * b[j]; });
+}
+
+/// The largest of K >= 1 values; one thread's own.
+GRAMSTEP_BODY double largest(const double* values, int count) {
+  double a = values[0], b = a;  // ternaries: a call of fmax is not inlined
+  int j = 0;
+  GRAMSTEP_ROLLED
+  for (; j + 4 <= count; j += 4) {
+    const double c = values[j] > values[j + 1] ? values[j] : values[j + 1];
+    const double d = values[j + 2] > values[j + 3] ? values[j + 2] : values[j + 3];
+    a = c > a ? c : a;
+    b = d > b ? d : b;
+  }
+  GRAMSTEP_ROLLED
+  for (; j < count; ++j) a = values[j] > a ? values[j] : a;
+  return a > b ? a : b;
+}
+
+/// 1 / sqrt(value) to about a rounding, which the device does in half the time of the two.
+GRAMSTEP_BODY double inverse_root(double value) {
+#if defined(__CUDA_ARCH__)
+  return rsqrt(value);
+#else
+  return 1.0 / sqrt(value);
+#endif
 }
 
 /// product [K] = matrix [K, K] times vector [K]. Ends with a barrier.

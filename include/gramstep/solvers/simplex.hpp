@@ -23,27 +23,34 @@ struct SimplexShift {
   }
 };
 
+/// Elements above the shift: their sum, relative to the largest, and how many they are.
+struct SimplexElements {
+  double sum = 0;
+  int count = 0;
+
+  GRAMSTEP_BODY SimplexElements operator+(const SimplexElements& other) const {
+    return {sum + other.sum, count + other.count};
+  }
+  GRAMSTEP_BODY void operator+=(const SimplexElements& other) { *this = *this + other; }
+};
+
 /// See SimplexShift. v is finite, K >= 1.
 GRAMSTEP_BODY SimplexShift simplex_shift(const double* v, int tasks) {
-  double largest = v[0];
-  for (int i = 1; i < tasks; ++i) largest = fmax(largest, v[i]);
+  const double top = largest(v, tasks);
   double below = 1.0;  // the shift of the largest element alone; that of more elements lies higher
-  int kept = 0;
+  int kept = 1;        // as that has it
+  GRAMSTEP_ROLLED
   for (int turn = 0; turn <= tasks; ++turn) {  // every turn but the last lets one go at least
-    double sum = 0;
-    int count = 0;
-    for (int i = 0; i < tasks; ++i) {
-      const double value = v[i] - largest;
-      if (value + below > 0) {
-        sum += value;
-        ++count;
-      }
-    }
-    if (count == kept) break;
-    kept = count;
-    below = (1.0 - sum) / count;
+    const SimplexElements above = sum_of(tasks, [&](int i) {
+      const double value = v[i] - top;
+      const bool is_above = value + below > 0;
+      return SimplexElements{is_above ? value : 0.0, is_above ? 1 : 0};
+    });
+    if (above.count == kept) break;
+    kept = above.count;
+    below = (1.0 - above.sum) / kept;
   }
-  return {largest, below};
+  return {top, below};
 }
 
 /// How far w [K] is from the simplex: |1 - sum| or the lowest weight below 0, whichever is worse.
