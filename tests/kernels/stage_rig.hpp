@@ -11,8 +11,8 @@
 #include "host/cpu/flush_to_zero.hpp"
 #include "host/cpu/leaves.hpp"
 #include "host/validation.hpp"
-#include "kernels/gram_tiled.hpp"
 #include "kernels/decision.hpp"
+#include "kernels/gram_tiled.hpp"
 #include "kernels/update.hpp"
 #include "tests/cases.hpp"
 
@@ -58,8 +58,8 @@ class StageRig {
     kernels::GramArguments a = gram_arguments();
     if (setup.traits.momentum) {
       kernels::MomentumFactors factors;
-      kernels::momentum_factors(kernels::SingleThread{}, aggregator(), step, losses, setup.tasks,
-                                factors);
+      kernels::momentum_factors(kernels::SingleThread{}, aggregator(), a.momenta, losses,
+                                setup.tasks, factors);
       for (int s = 0; s < setup.work.shared_spans; ++s) leaves.momentum(a, factors, s);
       for (int k = 0; k < setup.tasks; ++k) a.rows[k] = a.momenta.after(k, setup.tasks);
     }
@@ -70,15 +70,14 @@ class StageRig {
   template <class... Held>
   void run_plan(const simt::Launch& order) {
     const int projections = setup.shape.projections;
-    const kernels::OneOfT<Rule> rule(setup.rule);
     const auto run = [&](const auto* held) {
       if (held == nullptr) return false;
       using Body = kernels::PlanBody<std::decay_t<decltype(*held)>>;
-      launch(order, Body{plan_arguments(), *held, rule, projections == 1}, projections);
+      launch(order, Body{plan_arguments(), *held, projections == 1}, projections);
       return true;
     };
     ASSERT_TRUE((run(std::get_if<Held>(&setup.aggregator)) || ...));
-    if (projections > 1) launch(order, kernels::DecisionBody{plan_arguments(), rule}, 1);
+    if (projections > 1) launch(order, kernels::DecisionBody{plan_arguments()}, 1);
   }
   /// As the CPU backend does.
   void run_plan_on_cpu() {
@@ -86,16 +85,14 @@ class StageRig {
     const host::Leaves& leaves = *host::choose_leaves().leaves;
     for (int p = 0; p < setup.shape.projections; ++p) leaves.weights(a, aggregator(), p);
     kernels::PlanSums room;
-    kernels::StepDecision{a, kernels::OneOfT<Rule>(setup.rule)}(kernels::SingleThread{}, room);
+    kernels::StepDecision{a}(kernels::SingleThread{}, room);
   }
 
   /// `blocks` may be fewer than there are chunks.
   void run_update(const simt::Launch& order, std::int64_t blocks) {
     std::visit(
         [&](const auto& rule) {
-          using Updates = typename std::decay_t<decltype(rule)>::Updates;
-          if (rule.update() == 0) run_rows<std::tuple_element_t<0, Updates>>(order, blocks);
-          if (rule.update() == 1) run_rows<std::tuple_element_t<1, Updates>>(order, blocks);
+          rules::with_update(rule, [&](auto update) { run_rows<decltype(update)>(order, blocks); });
         },
         setup.rule);
   }
@@ -139,6 +136,7 @@ class StageRig {
   std::vector<double> plan;
   Floats momenta;
   kernels::Losses losses{};
+  kernels::Scaling scaling{};
   std::vector<double> partials, scratch;
 
  private:
@@ -198,6 +196,7 @@ class StageRig {
     a.memory = plan_memory();
     a.scratch = scratch.data();
     a.work = setup.work.table();
+    a.scaling = scaling;
     return a;
   }
 
@@ -208,7 +207,8 @@ class StageRig {
     a.work = setup.work.table();
     a.segments = segments.data();
     a.partials = partials.data();
-    a.momenta = {setup.traits.momentum ? momenta.data() : nullptr, setup.momentum_stride(), &step};
+    a.momenta = {setup.traits.momentum ? momenta.data() : nullptr, setup.momentum_stride(), &step,
+                 scaling};
     a.tasks = setup.tasks;
     a.aligned = aligned_;
     return a;
