@@ -43,22 +43,23 @@ class Twin : public Rig {
     if (const auto* pcgrad = std::get_if<PCGrad>(&options.aggregator)) pcgrad_ = *pcgrad;
     for (int s = 0; s < layout.segments(); ++s) {
       const Segment segment = layout.segment(s);
-      const GroupOptions& group = layout.groups()[static_cast<std::size_t>(segment.group)];
-      reference::RuleOptions rule =
-          std::visit([](const auto& held) { return reference_rule(held); }, options.rule);
-      rule.lr *= group.lr_scale;
-      rule.weight_decay = group.weight_decay.value_or(rule.weight_decay);
-      rule.maximize = group.maximize.value_or(rule.maximize);
-      lr_scales_.push_back(group.lr_scale);
       const std::span<float> values = param(segment.name);
-      tensors.emplace_back(segment.name, segment.task, rule,
+      tensors.emplace_back(segment.name, segment.task, rule_of(segment, options.rule),
                            reference::Vector(values.begin(), values.end()));
     }
   }
 
+  void set_rule(const Rule& rule) {
+    optimizer.set_rule(rule);
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      tensors[n].rule = rule_of(optimizer.layout().segment(static_cast<int>(n)), rule);
+    }
+  }
   void set_lr(double lr) {
     optimizer.set_lr(lr);
-    for (std::size_t n = 0; n < tensors.size(); ++n) tensors[n].rule.lr = lr * lr_scales_[n];
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      tensors[n].rule.lr = lr * group(optimizer.layout().segment(static_cast<int>(n))).lr_scale;
+    }
   }
   void set_loss_scale(double loss_scale) {
     optimizer.set_loss_scale(loss_scale);
@@ -115,6 +116,21 @@ class Twin : public Rig {
   reference::Outcome outcome;  // of the last step
 
  private:
+  const GroupOptions& group(const Segment& segment) const {
+    return optimizer.layout().groups()[static_cast<std::size_t>(segment.group)];
+  }
+
+  /// The rule's options as the segment's group has them.
+  reference::RuleOptions rule_of(const Segment& segment, const Rule& rule) const {
+    const GroupOptions& own = group(segment);
+    reference::RuleOptions result =
+        std::visit([](const auto& held) { return reference_rule(held); }, rule);
+    result.lr *= own.lr_scale;
+    result.weight_decay = own.weight_decay.value_or(result.weight_decay);
+    result.maximize = own.maximize.value_or(result.maximize);
+    return result;
+  }
+
   using Expected = std::vector<reference::Bounded>;
 
   /// Most that a bound may be of the largest value of its kind: some 1000 roundings.
@@ -154,7 +170,6 @@ class Twin : public Rig {
 
   reference::StepOptions step_options_;
   PCGrad pcgrad_;
-  std::vector<double> lr_scales_;
   std::int64_t steps_ = 0;
 };
 
