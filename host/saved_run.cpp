@@ -85,9 +85,11 @@ void check_segment(const host::Setup& setup, const Segment& segment, const Saved
 }
 
 /// Throws unless the run is one of that layout and setup.
-void check_run(const Layout& layout, const host::Setup& setup, const SavedRun& run) {
+void check_run(const Layout& layout, const OptimizerOptions& options, const host::Setup& setup,
+               const SavedRun& run) {
   host::validate_steps("Optimizer::import_run: steps", run.steps);
-  host::expect_positive("Optimizer::import_run: loss_scale", run.loss_scale);
+  host::expect_loss_scale("Optimizer::import_run: loss_scale", run.loss_scale, options);
+  host::validate_steps("Optimizer::import_run: loss_scale_good_steps", run.loss_scale_good_steps);
   std::vector<std::string> names;
   for (int s = 0; s < layout.segments(); ++s) names.push_back(layout.segment(s).name);
   expect_names("segments", run.segments, names);
@@ -149,7 +151,7 @@ SavedRun Optimizer::export_run(Stream stream) const {
 
 void Optimizer::import_run(const SavedRun& run, Stream stream) {
   Implementation& self = checked("import_run");
-  check_run(self.layout, self.setup, run);
+  check_run(self.layout, self.options, self.setup, run);
   self.backend->check_stream(stream);
   kernels::StepState step = self.backend->read_step(stream);
   auto counted = self.backend->read_segments(stream);
