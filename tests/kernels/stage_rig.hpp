@@ -88,13 +88,22 @@ class StageRig {
     kernels::StepDecision{a}(kernels::SingleThread{}, room);
   }
 
+  /// The update of a rule that is one of `Held`, with a weighted sum of rows, or element by element.
   /// `blocks` may be fewer than there are chunks.
+  template <class... Held>
   void run_update(const simt::Launch& order, std::int64_t blocks) {
-    std::visit(
-        [&](const auto& rule) {
-          rules::with_update(rule, [&](auto update) { run_rows<decltype(update)>(order, blocks); });
-        },
-        setup.rule);
+    with_update<Held...>([&](auto update) {
+      const auto run = [&](const auto& sum) { run_body<decltype(update)>(order, sum, blocks); };
+      if (setup.tasks == 1) return run(kernels::WeightedSum<1>{});
+      if (setup.tasks == 2) return run(kernels::WeightedSum<2>{});
+      run(kernels::WeightedSum<0>{});
+    });
+  }
+  template <class... Held>
+  void run_update_by_element(const simt::Launch& order, std::int64_t blocks) {
+    with_update<Held...>([&](auto update) {
+      run_body<decltype(update)>(order, kernels::ByElement{aggregator()}, blocks);
+    });
   }
   void run_update_on_cpu() {
     const host::FlushToZero flush;
@@ -168,17 +177,20 @@ class StageRig {
     if (blocks > 0) simt::run(order, body);
   }
 
-  template <class Update>
-  void run_rows(const simt::Launch& order, std::int64_t blocks) {
-    const kernels::UpdateArguments a = update_arguments();
-    const auto launch_with = [&](const auto& combination) {
-      using Combination = std::decay_t<decltype(combination)>;
-      launch(order, kernels::UpdateBody<Update, Combination>{a, combination}, blocks);
+  /// Calls function(Update{}) for the update of a rule that is one of `Held`.
+  template <class... Held, class Function>
+  void with_update(const Function& function) const {
+    const auto visit = [&](const auto* held) {
+      if (held != nullptr) rules::with_update(*held, function);
+      return held != nullptr;
     };
-    if (setup.traits.elementwise) return launch_with(kernels::ByElement{aggregator()});
-    if (setup.tasks == 1) return launch_with(kernels::WeightedSum<1>{});
-    if (setup.tasks == 2) return launch_with(kernels::WeightedSum<2>{});
-    launch_with(kernels::WeightedSum<0>{});
+    ASSERT_TRUE((visit(std::get_if<Held>(&setup.rule)) || ...));
+  }
+
+  template <class Update, class Combination>
+  void run_body(const simt::Launch& order, const Combination& combination, std::int64_t blocks) {
+    launch(order, kernels::UpdateBody<Update, Combination>{update_arguments(), combination},
+           blocks);
   }
 
   kernels::OneOfT<Aggregator> aggregator() const {
