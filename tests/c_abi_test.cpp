@@ -5,12 +5,18 @@
 #include "tests/rig.hpp"
 
 extern "C" const char* gramstep_c_smoke(void);
+extern "C" const char* gramstep_c_settings_smoke(void);
 
 namespace gramstep::test {
 namespace {
 
 TEST(CAbi, DrivesATrainerFromC) {
   const char* wrong = gramstep_c_smoke();
+  EXPECT_EQ(wrong, nullptr) << (wrong == nullptr ? "" : wrong);
+}
+
+TEST(CAbi, IsSetFromC) {
+  const char* wrong = gramstep_c_settings_smoke();
   EXPECT_EQ(wrong, nullptr) << (wrong == nullptr ? "" : wrong);
 }
 

@@ -1,6 +1,7 @@
 // The rules themselves: the scalars in double, and the traps others fell into.
 #include <cmath>
 
+#include "tests/reference_rule.hpp"
 #include "tests/rule_trace.hpp"
 #include "tests/support.hpp"
 
@@ -81,6 +82,30 @@ TEST(Rules, StepCountsGoBeyondWhatFloatsCount) {
     return rule.scalars({.lr = 1, .weight_decay = 0, .t = t}).epsilon;
   };
   EXPECT_GT(epsilon_at(std::int64_t{1} << 25), 1.2f * epsilon_at(std::int64_t{1} << 24));
+}
+
+/// One step of every rule at such a count, against the reference: betas near 1, so that its scalars still
+/// move, and a parameter of 0, so that nothing hides them.
+TEST(Rules, EveryRulesScalarsAreRightAtSuchCounts) {
+  for_every_rule([](auto rule) {
+    for (const std::int64_t t : {std::int64_t{1} << 24, std::int64_t{1} << 25}) {
+      constexpr double slow = 1 - 0x1p-26;
+      if constexpr (requires { rule.beta2; }) rule.beta2 = slow;
+      if constexpr (requires { rule.lr_decay; }) rule.lr_decay = 1e-7;
+      if constexpr (requires { rule.alpha_warmup; }) {
+        rule.alpha_warmup = rule.beta3_warmup = std::int64_t{1} << 26;
+      }
+      Element element(rule, 0);
+      std::vector<double> p{0};
+      reference::RuleState<double> state(1);
+      element.t = state.t = t;
+      std::ranges::fill(element.kept, 0.5);
+      state.mu_product = state.weight_sum = state.lr_max = 0.5;
+      element.step(0.75f);
+      reference::update(reference_rule(rule), {0.75}, p, state);
+      EXPECT_NEAR(static_cast<double>(element.p) / p[0], 1, 16 * 0x1p-24) << rule.name << " " << t;
+    }
+  });
 }
 
 TEST(Rules, PowersAreExactEnoughAndOfAnyExponent) {

@@ -139,6 +139,17 @@ TEST(SetSchedule, RefusesOptionsOutOfRange) {
   expect_option(ConstantLR{}, {.steps = 1, .start_factor = 1.1}, {"Warmup.start_factor"});
 }
 
+/// Their momentum is the average's share, by which evaluation_params goes: no decay to cycle.
+TEST(SetSchedule, RefusesToCycleTheShareOfAnAverage) {
+  const auto set = [](Optimizer& optimizer) {
+    optimizer.set_schedule(OneCycleLR{.total_steps = 9, .cycle_momentum = false});
+    optimizer.set_schedule(ConstantLR{});
+    optimizer.set_schedule(OneCycleLR{.total_steps = 9});
+  };
+  expect_refused<InvalidArgument>({.rule = ScheduleFreeSGD{}}, set, {"cycle_momentum"});
+  expect_refused<InvalidArgument>({.rule = ScheduleFreeAdamW{}}, set, {"cycle_momentum"});
+}
+
 TEST(SetClipNorm, IsFollowedFromTheNextStepOn) {
   Rig rig(small_layout(), {.rule = SGD{.lr = 0.5}, .clip_norm = 1e6});
   rig.draw_and_step();
