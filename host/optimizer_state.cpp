@@ -161,7 +161,8 @@ void Optimizer::copy_state(const Optimizer& from) {
   if (!(self.layout == other.layout)) {
     throw InvalidState("Optimizer::copy_state: got state of another layout");
   }
-  if (self.state_names() != other.state_names()) {
+  if (self.state_names() != other.state_names() ||
+      segment_state_names() != from.segment_state_names()) {
     throw InvalidState("Optimizer::copy_state: got state of a rule that keeps other state");
   }
   expect_same_plan_state(self.setup, other.setup);

@@ -1,5 +1,6 @@
 // Optimizer: a run by name, out and in.
 #include <algorithm>
+#include <map>
 
 #include "host/implementation.hpp"
 #include "host/plan_state.hpp"
@@ -66,6 +67,27 @@ std::int64_t momentum_at(const host::Setup& setup, std::int64_t steps, int task)
   return ((steps & 1) * setup.tasks + task) * setup.momentum_stride();
 }
 
+/// Which part of the saved plan each projection's is: that of its segments, by name. Throws where they do
+/// not have one between them that no other projection's have.
+std::map<int, int> saved_projections(const Layout& layout, const host::Setup& setup,
+                                     const SavedRun& run) {
+  const int count = setup.shape.projections;
+  std::map<int, int> saved, owner;
+  for (int s = 0; s < layout.segments(); ++s) {
+    const Segment segment = layout.segment(s);
+    if (segment.task != shared_by_all) continue;
+    const int own = setup.projection_of[static_cast<std::size_t>(s)];
+    const int theirs = run.segments.at(segment.name).projection;
+    if (theirs < 0 || theirs >= count || saved.try_emplace(own, theirs).first->second != theirs ||
+        owner.try_emplace(theirs, own).first->second != own) {
+      refuse("segment " + segment.name + ": projection", std::to_string(theirs),
+             "that of the other segments of projection " + std::to_string(own) + " alone");
+    }
+  }
+  saved.try_emplace(0, 0);  // of a model without shared segments
+  return saved;
+}
+
 void check_segment(const host::Setup& setup, const Segment& segment, const SavedRun& run) {
   const std::string what = "segment " + segment.name;
   const SavedSegment& saved = run.segments.at(segment.name);
@@ -85,9 +107,11 @@ void check_segment(const host::Setup& setup, const Segment& segment, const Saved
 }
 
 /// Throws unless the run is one of that layout and setup.
-void check_run(const Layout& layout, const host::Setup& setup, const SavedRun& run) {
+void check_run(const Layout& layout, const OptimizerOptions& options, const host::Setup& setup,
+               const SavedRun& run) {
   host::validate_steps("Optimizer::import_run: steps", run.steps);
-  host::expect_positive("Optimizer::import_run: loss_scale", run.loss_scale);
+  host::expect_loss_scale("Optimizer::import_run: loss_scale", run.loss_scale, options);
+  host::validate_steps("Optimizer::import_run: loss_scale_good_steps", run.loss_scale_good_steps);
   std::vector<std::string> names;
   for (int s = 0; s < layout.segments(); ++s) names.push_back(layout.segment(s).name);
   expect_names("segments", run.segments, names);
@@ -98,6 +122,7 @@ void check_run(const Layout& layout, const host::Setup& setup, const SavedRun& r
                 std::ssize(run.plan.at(std::string(piece.name))),
                 piece.size(setup.tasks) * setup.shape.projections);
   }
+  if (!run.plan.empty()) saved_projections(layout, setup, run);
 }
 
 }  // namespace
@@ -122,6 +147,7 @@ SavedRun Optimizer::export_run(Stream stream) const {
   for_segments([&](const Segment& segment, const kernels::SegmentState& state, SavedSegment& to) {
     to.shape = segment.shape;
     to.steps = state.steps;
+    to.projection = state.projection;
     for (std::size_t i = 0; i < scalars.size(); ++i) {
       to.scalars[std::string(scalars[i])] = state.kept[i];
     }
@@ -149,7 +175,7 @@ SavedRun Optimizer::export_run(Stream stream) const {
 
 void Optimizer::import_run(const SavedRun& run, Stream stream) {
   Implementation& self = checked("import_run");
-  check_run(self.layout, self.setup, run);
+  check_run(self.layout, self.options, self.setup, run);
   self.backend->check_stream(stream);
   kernels::StepState step = self.backend->read_step(stream);
   auto counted = self.backend->read_segments(stream);
@@ -188,8 +214,16 @@ void Optimizer::import_run(const SavedRun& run, Stream stream) {
     });
     self.backend->write_state(self.setup.states, buffer.data());
   }
+  if (run.plan.empty()) return;
+  const std::map<int, int> saved = saved_projections(self.layout, self.setup, run);
   for (const auto& [name, values] : run.plan) {
-    host::write_plan_state(self.setup, *self.backend, name, values, stream);
+    const std::ptrdiff_t size = std::ssize(values) / self.setup.shape.projections;
+    std::vector<double> own;
+    for (const auto& [projection, theirs] : saved) {
+      const auto part = values.begin() + theirs * size;
+      own.insert(own.end(), part, part + size);
+    }
+    host::write_plan_state(self.setup, *self.backend, name, own, stream);
   }
 }
 

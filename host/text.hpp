@@ -186,7 +186,7 @@ void read_option(Reader& reader, A& aggregator, std::vector<std::string_view>& g
 template <class Variant>
 Variant read_text(const char* kind, std::string_view text) {
   Reader reader(kind, text);
-  const std::string what = std::string("the name of ") + kind;
+  const std::string what = std::string("the name of ") + (kind[0] == 'a' ? "an " : "a ") + kind;
   Variant result = named<Variant>(reader, reader.word(what.c_str()));
   if (reader.take('(') && !reader.take(')')) {
     std::vector<std::string_view> given;

@@ -117,17 +117,13 @@ void validate_schedule(const OptimizerOptions& options) {
 void validate_dynamic_loss_scale(const OptimizerOptions& options) {
   if (!options.dynamic_loss_scale) return;
   const DynamicLossScale& dynamic = *options.dynamic_loss_scale;
-  const std::string name = "OptimizerOptions.dynamic_loss_scale";
-  expect_in(name + ".growth_factor", dynamic.growth_factor, 1);
-  expect(dynamic.backoff_factor > 0 && dynamic.backoff_factor <= 1, name + ".backoff_factor",
-         "expected a number in (0, 1]");
-  expect(dynamic.growth_interval > 0, name + ".growth_interval", "expected a number of steps > 0");
-  expect(options.non_finite != NonFinite::propagate, name,
+  expect_in("OptimizerOptions.dynamic_loss_scale.growth_factor", dynamic.growth_factor, 1);
+  expect(dynamic.backoff_factor > 0 && dynamic.backoff_factor <= 1,
+         "OptimizerOptions.dynamic_loss_scale.backoff_factor", "expected a number in (0, 1]");
+  expect(dynamic.growth_interval > 0, "OptimizerOptions.dynamic_loss_scale.growth_interval",
+         "expected a number of steps > 0");
+  expect(options.non_finite != NonFinite::propagate, "OptimizerOptions.dynamic_loss_scale",
          "needs a policy that skips gradients that are not finite, not propagate");
-  // It is handed out as fp32.
-  expect_in("OptimizerOptions.loss_scale", options.loss_scale,
-            static_cast<double>(std::numeric_limits<float>::min()),
-            static_cast<double>(std::numeric_limits<float>::max()));
 }
 
 std::string listed(std::span<const std::string_view> names) {
@@ -151,6 +147,14 @@ void expect_positive(const char* what, double value) {
   throw InvalidArgument(message.str());
 }
 
+void expect_loss_scale(const char* what, double value, const OptimizerOptions& options) {
+  expect_positive(what, value);
+  // One that adapts is handed out as fp32.
+  if (!options.dynamic_loss_scale) return;
+  expect_in(what, value, static_cast<double>(std::numeric_limits<float>::min()),
+            static_cast<double>(std::numeric_limits<float>::max()));
+}
+
 void validate(const Layout& layout, const OptimizerOptions& options) {
   expect_within("OptimizerOptions.tasks", options.tasks, 1, max_tasks);
   if (layout.tasks_named() > options.tasks) {
@@ -164,7 +168,7 @@ void validate(const Layout& layout, const OptimizerOptions& options) {
              options.aggregator);
   validate_schedule(options);
   if (options.clip_norm) expect_positive("OptimizerOptions.clip_norm", *options.clip_norm);
-  expect_positive("OptimizerOptions.loss_scale", options.loss_scale);
+  expect_loss_scale("OptimizerOptions.loss_scale", options.loss_scale, options);
   validate_dynamic_loss_scale(options);
   expect_in("OptimizerOptions.smoothing", options.smoothing, 0, 1);
   const AggregatorTraits traits = traits_of(options.aggregator, options.tasks);

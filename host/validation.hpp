@@ -9,6 +9,9 @@ namespace gramstep::host {
 /// Throws InvalidArgument unless value is finite and > 0.
 void expect_positive(const char* what, double value);
 
+/// The same of a loss scale, which has to be a number of fp32 where it adapts.
+void expect_loss_scale(const char* what, double value, const OptimizerOptions& options);
+
 /// Throws InvalidArgument unless the options make sense together and for that layout.
 void validate(const Layout& layout, const OptimizerOptions& options);
 

@@ -182,7 +182,7 @@ struct StepDecision {
     if (!scale.adapts) return;
     scale.good_steps = skip ? 0 : scale.good_steps + 1;
     double factor = skip ? scale.dynamic.backoff_factor : 1.0;
-    if (scale.good_steps == scale.dynamic.growth_interval) {
+    if (scale.good_steps >= scale.dynamic.growth_interval) {
       scale.good_steps = 0;
       factor = scale.dynamic.growth_factor;
     }

@@ -17,15 +17,9 @@ class OneOf {
  public:
   static_assert((std::is_trivially_copyable_v<Types> && ...));
 
-  OneOf() : OneOf(std::variant<Types...>{}) {}
+  OneOf() : which_(0) { hold(std::variant_alternative_t<0, std::variant<Types...>>{}); }
   explicit OneOf(const std::variant<Types...>& value) : which_(static_cast<int>(value.index())) {
-    std::visit(
-        [this](const auto& held) {
-          if constexpr (!std::is_empty_v<std::decay_t<decltype(held)>>) {
-            std::memcpy(bytes_, &held, sizeof(held));
-          }
-        },
-        value);
+    std::visit([this](const auto& held) { hold(held); }, value);
   }
 
   /// Calls function(held).
@@ -36,6 +30,11 @@ class OneOf {
   }
 
  private:
+  template <class Held>
+  void hold(const Held& held) {
+    if constexpr (!std::is_empty_v<Held>) std::memcpy(bytes_, &held, sizeof(held));
+  }
+
   int which_;
   alignas(std::max({alignof(Types)...})) unsigned char bytes_[std::max({sizeof(Types)...})] = {};
 };

@@ -73,6 +73,26 @@ TEST(Allocation, StepsAndSettersTakeNoMemory) {
   }
 }
 
+TEST(Allocation, NorDoWhatElseMayBeSetOrHandedIn) {
+  Rig rig(mixed_layout(2), {.rule = AdamW{},
+                            .tasks = 2,
+                            .schedule = OneCycleLR{.total_steps = 9},
+                            .clip_norm = 1.0,
+                            .dynamic_loss_scale = DynamicLossScale{}});
+  const float scale = 4, none = 0;
+  Gradients gradients = rig.gradients();
+  gradients.grad_scale = &scale;
+  gradients.found_inf = &none;
+  Floats out(rig.optimizer.layout().size());
+  Optimizer& optimizer = rig.optimizer;
+  EXPECT_EQ(taken_by([&] { optimizer.step(rig.params.span(), gradients); }), 0);
+  EXPECT_EQ(taken_by([&] { optimizer.set_rule(Adam{.lr = 0.1}); }), 0);
+  EXPECT_EQ(taken_by([&] { optimizer.set_schedule(StepLR{}, {.steps = 3}); }), 0);
+  EXPECT_EQ(taken_by([&] { optimizer.set_clip_norm(2); }), 0);
+  EXPECT_EQ(taken_by([&] { optimizer.evaluation_params(rig.params.span(), out.span()); }), 0);
+  EXPECT_EQ(taken_by([&] { optimizer.loss_scale_data(); }), 0);
+}
+
 TEST(Allocation, NorDoesOneGradientOverTheWholeBuffer) {
   Rig rig(mixed_layout(1), {.rule = SGD{}});
   Floats gradient(rig.optimizer.layout().size());

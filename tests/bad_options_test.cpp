@@ -62,6 +62,61 @@ TEST(BadOptions, OfSgd) {
   expect_no_nesterov({.momentum = 0.9, .dampening = 0.1, .nesterov = true});
 }
 
+/// Those that all rules have, and what of Adam's the rule has.
+template <class Held>
+void expect_common_ranges() {
+  expect_range(&Held::lr, "lr", 0);
+  expect_range(&Held::weight_decay, "weight_decay", 0);
+  if constexpr (requires { &Held::epsilon; }) expect_range(&Held::epsilon, "epsilon", 0);
+  if constexpr (requires { &Held::beta2; }) expect_range(&Held::beta2, "beta2", 0, 1);
+}
+
+TEST(BadOptions, OfAdamsKin) {
+  expect_adam_ranges<NAdam>();
+  expect_range(&NAdam::momentum_decay, "momentum_decay", 0, 1e4);
+  expect_adam_ranges<RAdam>();
+  expect_adam_ranges<Adamax>();
+  expect_adam_ranges<AdEMAMix>();
+  expect_range(&AdEMAMix::beta3, "beta3", 0, 1);
+  expect_range(&AdEMAMix::alpha, "alpha", 0);
+  expect_error<InvalidArgument>(
+      [] { Optimizer(mixed_layout(1), {.rule = AdEMAMix{.beta3_warmup = -1}}); },
+      {"AdEMAMix.beta3_warmup", "expected"});
+  expect_error<InvalidArgument>(
+      [] { Optimizer(mixed_layout(1), {.rule = AdEMAMix{.alpha_warmup = -1}}); },
+      {"AdEMAMix.alpha_warmup", "expected"});
+}
+
+TEST(BadOptions, OfTheOtherRules) {
+  expect_common_ranges<Adagrad>();
+  expect_range(&Adagrad::lr_decay, "lr_decay", 0);
+  expect_range(&Adagrad::initial_accumulator_value, "initial_accumulator_value", 0);
+  expect_common_ranges<Adadelta>();
+  expect_range(&Adadelta::rho, "rho", 0, 1);
+  expect_common_ranges<RMSprop>();
+  expect_range(&RMSprop::alpha, "alpha", 0, 1);
+  expect_range(&RMSprop::momentum, "momentum", 0);
+  expect_common_ranges<Lion>();
+  expect_range(&Lion::beta1, "beta1", 0, 1);
+}
+
+TEST(BadOptions, OfTheScheduleFreeRules) {
+  expect_common_ranges<ScheduleFreeSGD>();
+  expect_range(&ScheduleFreeSGD::r, "r", 0, 16);
+  expect_range(&ScheduleFreeSGD::weight_lr_power, "weight_lr_power", 0, 16);
+  expect_common_ranges<ScheduleFreeAdamW>();
+  expect_range(&ScheduleFreeAdamW::r, "r", 0, 16);
+  expect_range(&ScheduleFreeAdamW::weight_lr_power, "weight_lr_power", 0, 16);
+  for (const double bad : {0.0, 1.0, -0.5, std::nan("")}) {
+    expect_error<InvalidArgument>(
+        [&] { Optimizer(mixed_layout(1), {.rule = ScheduleFreeSGD{.momentum = bad}}); },
+        {"ScheduleFreeSGD.momentum", "expected"});
+    expect_error<InvalidArgument>(
+        [&] { Optimizer(mixed_layout(1), {.rule = ScheduleFreeAdamW{.beta1 = bad}}); },
+        {"ScheduleFreeAdamW.beta1", "expected"});
+  }
+}
+
 TEST(BadOptions, NumberOfTasks) {
   for (const int tasks : {-1, 0, max_tasks + 1}) {
     expect_refused({.tasks = tasks}, {"tasks", std::to_string(tasks), "64"});

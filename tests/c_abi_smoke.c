@@ -49,10 +49,12 @@ static const char* make_layout(gramstep_layout** made) {
 }
 
 static const char* make_options(gramstep_options* options) {
-  EXPECT(refused(gramstep_options_init(options, 99), GRAMSTEP_INVALID_ARGUMENT, "99"));
-  EXPECT(gramstep_options_init(options, GRAMSTEP_ADAMW) == GRAMSTEP_OK);
-  EXPECT(options->lr == 1e-3 && options->weight_decay == 1e-2 && options->epsilon == 1e-8);
+  EXPECT(refused(gramstep_options_init(NULL), GRAMSTEP_INVALID_ARGUMENT, "options"));
+  EXPECT(gramstep_options_init(options) == GRAMSTEP_OK);
+  EXPECT(options->rule == NULL && options->schedule == NULL && options->warmup_steps == 0);
+  EXPECT(options->dynamic_loss_scale == 0 && options->growth_interval == 2000);
   EXPECT(options->tasks == 1 && options->loss_scale == 1.0 && isinf(options->clip_norm));
+  options->rule = "AdamW";
   options->aggregator = "PCGrad(seed=7)";
   options->tasks = 2;
   options->non_finite = GRAMSTEP_NON_FINITE_ERROR;
@@ -77,9 +79,21 @@ static const char* refuse_options(const gramstep_layout* layout, const gramstep_
   EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
                  "seed"));
   options = *good;
-  options.lr = NAN;
+  options.rule = "AdamW(lr=nan)";
   EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
-                 "lr"));
+                 "AdamW.lr"));
+  options.rule = "AdamX";
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "Adamax"));
+  options = *good;
+  options.schedule = "StepLR(step_size=0)";
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "StepLR.step_size"));
+  options = *good;
+  options.dynamic_loss_scale = 1;
+  options.growth_interval = 0;
+  EXPECT(refused(gramstep_optimizer_create(&optimizer, layout, &options), GRAMSTEP_INVALID_ARGUMENT,
+                 "growth_interval"));
   options = *good;
   options.device = GRAMSTEP_CUDA;
   options.ordinal = gramstep_cuda_devices();

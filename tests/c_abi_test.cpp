@@ -5,12 +5,18 @@
 #include "tests/rig.hpp"
 
 extern "C" const char* gramstep_c_smoke(void);
+extern "C" const char* gramstep_c_settings_smoke(void);
 
 namespace gramstep::test {
 namespace {
 
 TEST(CAbi, DrivesATrainerFromC) {
   const char* wrong = gramstep_c_smoke();
+  EXPECT_EQ(wrong, nullptr) << (wrong == nullptr ? "" : wrong);
+}
+
+TEST(CAbi, IsSetFromC) {
+  const char* wrong = gramstep_c_settings_smoke();
   EXPECT_EQ(wrong, nullptr) << (wrong == nullptr ? "" : wrong);
 }
 
@@ -53,6 +59,8 @@ gramstep_gradients in_c(const Gradients& from) {
           .heads_size = std::ssize(from.heads),
           .losses = from.losses.data(),
           .losses_size = std::ssize(from.losses),
+          .grad_scale = from.grad_scale,
+          .found_inf = from.found_inf,
           .tasks = static_cast<std::int32_t>(from.rows.size()),
           .reserved = 0};
 }
@@ -78,22 +86,19 @@ void expect_same_steps(const OptimizerOptions& options, const gramstep_options& 
   gramstep_optimizer_destroy(optimizer);
 }
 
-gramstep_options c_defaults(std::int32_t rule) {
+gramstep_options c_defaults(const char* rule) {
   gramstep_options options;
-  EXPECT_EQ(gramstep_options_init(&options, rule), GRAMSTEP_OK);
+  EXPECT_EQ(gramstep_options_init(&options), GRAMSTEP_OK);
+  options.rule = rule;
   options.tasks = 3;
   return options;
 }
 
 TEST(CAbi, EveryOptionReachesTheCore) {
-  gramstep_options c = c_defaults(GRAMSTEP_SGD);
+  gramstep_options c = c_defaults(nullptr);
   expect_same_steps({.rule = SGD{}, .tasks = 3}, c);
 
-  c.lr = 0.1;
-  c.momentum = 0.9;
-  c.dampening = 0.3;
-  c.weight_decay = 0.2;
-  c.maximize = 1;
+  c.rule = "SGD(lr=0.1, momentum=0.9, dampening=0.3, weight_decay=0.2, maximize=true)";
   c.aggregator = "Constant(values=[0.5, -1, 2])";
   c.loss_scale = 2;
   expect_same_steps(
@@ -103,22 +108,8 @@ TEST(CAbi, EveryOptionReachesTheCore) {
        .tasks = 3,
        .loss_scale = 2},
       c);
-  c.dampening = 0;
-  c.nesterov = 1;
-  c.aggregator = "Mean";
-  expect_same_steps(
-      {.rule =
-           SGD{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.2, .nesterov = true, .maximize = true},
-       .aggregator = Mean{},
-       .tasks = 3,
-       .loss_scale = 2},
-      c);
 
-  c = c_defaults(GRAMSTEP_ADAM);
-  c.beta1 = 0.5;
-  c.beta2 = 0.75;
-  c.epsilon = 0.125;
-  c.amsgrad = 1;
+  c = c_defaults("Adam(beta1=0.5, beta2=0.75, epsilon=0.125, amsgrad=true)");
   c.aggregator = "PCGrad(reduction=mean, seed=5)";
   c.clip_norm = 0.5;
   c.threads = 1;
@@ -128,7 +119,7 @@ TEST(CAbi, EveryOptionReachesTheCore) {
                      .clip_norm = 0.5},
                     c);
 
-  c = c_defaults(GRAMSTEP_ADAMW);
+  c = c_defaults("AdamW");
   c.aggregator = "PCGrad(order=fixed)";
   c.projection = GRAMSTEP_PROJECT_SEGMENT;
   c.smoothing = 0.5;
@@ -138,6 +129,23 @@ TEST(CAbi, EveryOptionReachesTheCore) {
                      .projection = Projection::segment,
                      .smoothing = 0.5},
                     c);
+
+  c = c_defaults("NAdam");
+  c.schedule = "StepLR(step_size=1, gamma=0.5)";
+  c.warmup_steps = 2;
+  c.warmup_start_factor = 0.25;
+  c.loss_scale = 8;
+  c.dynamic_loss_scale = 1;
+  c.growth_factor = 4;
+  c.growth_interval = 2;
+  expect_same_steps(
+      {.rule = NAdam{},
+       .tasks = 3,
+       .schedule = StepLR{.step_size = 1, .gamma = 0.5},
+       .warmup = {.steps = 2, .start_factor = 0.25},
+       .loss_scale = 8,
+       .dynamic_loss_scale = DynamicLossScale{.growth_factor = 4, .growth_interval = 2}},
+      c);
 }
 
 TEST(CAbi, EveryPolicyReachesTheCore) {
@@ -150,7 +158,7 @@ TEST(CAbi, EveryPolicyReachesTheCore) {
         std::pair(GRAMSTEP_NON_FINITE_SKIP, GRAMSTEP_OK),
         std::pair(GRAMSTEP_NON_FINITE_ERROR, GRAMSTEP_NON_FINITE_GRADIENT),
         std::pair(GRAMSTEP_NON_FINITE_PROPAGATE, GRAMSTEP_OK)}) {
-    gramstep_options options = c_defaults(GRAMSTEP_SGD);
+    gramstep_options options = c_defaults("SGD");
     options.non_finite = policy;
     gramstep_optimizer* optimizer = nullptr;
     ASSERT_EQ(gramstep_optimizer_create(&optimizer, c_layout.layout, &options), GRAMSTEP_OK);

@@ -23,7 +23,32 @@ inline const RuleCase rule_cases[] = {
     {"Adam", Adam{.lr = 0.01, .weight_decay = 0.1}},
     {"AMSGrad", Adam{.lr = 0.01, .amsgrad = true}},
     {"AdamW", AdamW{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
+    {"NAdam", NAdam{.lr = 0.01, .weight_decay = 0.1}},
+    // Rectified from the sixth step on, and never.
+    {"RAdam", RAdam{.lr = 0.01, .beta2 = 0.9, .weight_decay = 0.1, .decoupled_weight_decay = true}},
+    {"RAdamByMomentum", RAdam{.lr = 0.01, .beta2 = 0.5}},
+    {"Adamax", Adamax{.lr = 0.01, .weight_decay = 0.1}},
+    {"Adagrad", Adagrad{.lr = 0.1, .lr_decay = 0.1, .initial_accumulator_value = 0.5}},
+    {"Adadelta", Adadelta{.weight_decay = 0.1}},
+    {"RMSprop", RMSprop{.lr = 0.01, .weight_decay = 0.1}},
+    {"RMSpropMomentum", RMSprop{.lr = 0.01, .momentum = 0.9}},
+    {"RMSpropCentered", RMSprop{.lr = 0.01, .alpha = 0.9, .centered = true}},
+    {"RMSpropBoth", RMSprop{.lr = 0.01, .alpha = 0.9, .momentum = 0.9, .centered = true}},
+    {"Lion", Lion{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
+    {"AdEMAMix", AdEMAMix{.lr = 0.01, .beta3_warmup = 100, .alpha_warmup = 20}},
+    {"ScheduleFreeSGD", ScheduleFreeSGD{.lr = 0.1, .weight_decay = 0.01}},
+    {"ScheduleFreeAdamW", ScheduleFreeAdamW{.lr = 0.01, .weight_decay = 0.1, .r = 0.5}},
 };
+
+/// Every schedule, in its midst after three steps and the warm-up that goes with it.
+inline const Schedule schedule_cases[] = {
+    ConstantLR{},
+    CosineAnnealingLR{.total_steps = 7},
+    PolynomialLR{.total_steps = 9, .exponent = 0.9},
+    StepLR{.step_size = 1, .gamma = 0.7},
+    StableDecayLR{.stable_steps = 1, .decay_steps = 5, .anneal = Anneal::cosine},
+    OneCycleLR{.total_steps = 12, .cycle_momentum = false}};
+static_assert(std::size(schedule_cases) == std::variant_size_v<Schedule>);
 
 /// A layout with segments of all awkward sizes, two groups and a head a task (the first four).
 inline Layout awkward_layout(int tasks) {

@@ -18,6 +18,20 @@ TEST(State, IsNamedAsTorchNamesIt) {
   EXPECT_EQ(names_of(SGD{.momentum = 0.9}), Names{"momentum_buffer"});
   EXPECT_EQ(names_of(Adam{}), (Names{"exp_avg", "exp_avg_sq"}));
   EXPECT_EQ(names_of(AdamW{.amsgrad = true}), (Names{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}));
+  EXPECT_EQ(names_of(NAdam{}), (Names{"exp_avg", "exp_avg_sq"}));
+  EXPECT_EQ(names_of(RAdam{}), (Names{"exp_avg", "exp_avg_sq"}));
+  EXPECT_EQ(names_of(Adamax{}), (Names{"exp_avg", "exp_inf"}));
+  EXPECT_EQ(names_of(Adagrad{}), Names{"sum"});
+  EXPECT_EQ(names_of(Adadelta{}), (Names{"square_avg", "acc_delta"}));
+  EXPECT_EQ(names_of(RMSprop{}), Names{"square_avg"});
+  EXPECT_EQ(names_of(RMSprop{.momentum = 0.9}), (Names{"square_avg", "momentum_buffer"}));
+  EXPECT_EQ(names_of(RMSprop{.centered = true}), (Names{"square_avg", "grad_avg"}));
+  EXPECT_EQ(names_of(RMSprop{.momentum = 0.9, .centered = true}),
+            (Names{"square_avg", "momentum_buffer", "grad_avg"}));
+  EXPECT_EQ(names_of(Lion{}), Names{"exp_avg"});
+  EXPECT_EQ(names_of(AdEMAMix{}), (Names{"exp_avg_fast", "exp_avg_slow", "exp_avg_sq"}));
+  EXPECT_EQ(names_of(ScheduleFreeSGD{}), Names{"z"});
+  EXPECT_EQ(names_of(ScheduleFreeAdamW{}), (Names{"z", "exp_avg_sq"}));
 }
 
 TEST(State, StartsAtZeroEverywhere) {
@@ -26,6 +40,28 @@ TEST(State, StartsAtZeroEverywhere) {
     for (const float value : rig.optimizer.state(name)) ASSERT_EQ(value, 0.0f);
   }
   EXPECT_EQ(rig.optimizer.segment_steps(), std::vector<std::int64_t>(13, 0));
+}
+
+TEST(State, StartsAtAdagradsInitialValue) {
+  Optimizer optimizer(mixed_layout(1), {.rule = Adagrad{.initial_accumulator_value = 0.5}});
+  for (const float value : optimizer.state("sum")) ASSERT_EQ(value, 0.5f);
+}
+
+/// Beyond 2^24, where a float stops counting, and near the largest count there is.
+TEST(State, CountsBeyondWhatFloatsCount) {
+  for (const std::int64_t many : {(std::int64_t{1} << 24) + 1, std::int64_t{1} << 61}) {
+    Rig rig(mixed_layout(1),
+            {.rule = Adagrad{.lr = 1, .lr_decay = 1.0 / static_cast<double>(many)}});
+    rig.optimizer.set_steps(many, std::vector<std::int64_t>(13, many));
+    rig.param("scalar")[0] = 0;
+    rig.gradient("scalar")[0] = 1;
+    rig.step();
+    rig.step();
+    EXPECT_EQ(rig.optimizer.segment_steps(), std::vector<std::int64_t>(13, many + 2));
+    EXPECT_EQ(rig.optimizer.report().steps, many + 2);
+    // Half the rate, over the roots of 1 and 2.
+    EXPECT_FLOAT_EQ(rig.param("scalar")[0], static_cast<float>(-0.5 - 0.5 / std::sqrt(2.0)));
+  }
 }
 
 TEST(State, ViewsAreWhereTheLayoutSays) {
@@ -230,6 +266,16 @@ TEST(State, AMovedFromOptimizerSaysSo) {
   expect_invalid("step", [&] { from.step(rig.params.span(), gradient.span()); });
   expect_invalid("set_lr", [&] { from.set_lr(0.1); });
   expect_invalid("set_loss_scale", [&] { from.set_loss_scale(2); });
+  expect_invalid("set_rule", [&] { from.set_rule(Adam{}); });
+  expect_invalid("set_schedule", [&] { from.set_schedule(StepLR{}); });
+  expect_invalid("set_clip_norm", [&] { from.set_clip_norm(1); });
+  expect_invalid("loss_scale_data", [&] { from.loss_scale_data(); });
+  expect_invalid("evaluation_params", [&] { from.evaluation_params({}, {}); });
+  expect_invalid("segment_state_names", [&] { from.segment_state_names(); });
+  expect_invalid("segment_state", [&] { from.segment_state("mu_product"); });
+  expect_invalid("set_segment_state", [&] { from.set_segment_state("mu_product", {}); });
+  expect_invalid("export_run", [&] { from.export_run(); });
+  expect_invalid("import_run", [&] { from.import_run({}); });
   expect_invalid("set_active", [&] { from.set_active("scalar", false); });
   expect_invalid("report", [&] { from.report(); });
   expect_invalid("segment_steps", [&] { from.segment_steps(); });

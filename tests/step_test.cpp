@@ -4,66 +4,6 @@
 namespace gramstep::test {
 namespace {
 
-/// Every combination of options that changes what SGD does.
-std::vector<Rule> sgd_grid() {
-  std::vector<Rule> rules;
-  for (const double weight_decay : {0.0, 0.1}) {
-    for (const bool maximize : {false, true}) {
-      const SGD plain{.lr = 0.05, .weight_decay = weight_decay, .maximize = maximize};
-      rules.push_back(plain);
-      for (const double dampening : {0.0, 0.3}) {
-        SGD momentum = plain;
-        momentum.momentum = 0.9;
-        momentum.dampening = dampening;
-        rules.push_back(momentum);
-      }
-      SGD nesterov = plain;
-      nesterov.momentum = 0.9;
-      nesterov.nesterov = true;
-      rules.push_back(nesterov);
-    }
-  }
-  return rules;
-}
-
-/// The same for Adam and AdamW.
-template <class AdamLike>
-std::vector<Rule> adam_grid() {
-  std::vector<Rule> rules;
-  for (const double weight_decay : {0.0, 0.1}) {
-    for (const bool amsgrad : {false, true}) {
-      for (const bool maximize : {false, true}) {
-        rules.push_back(AdamLike{.lr = 0.01,
-                                 .beta1 = 0.8,
-                                 .beta2 = 0.95,
-                                 .epsilon = maximize ? 1e-3 : 1e-8,
-                                 .weight_decay = weight_decay,
-                                 .amsgrad = amsgrad,
-                                 .maximize = maximize});
-      }
-    }
-  }
-  return rules;
-}
-
-/// 25 steps of every rule over segments of all edge sizes, lr changed midway.
-void expect_grid_close(const std::vector<Rule>& rules) {
-  double share = 0;
-  for (std::size_t r = 0; r < rules.size(); ++r) {
-    SCOPED_TRACE("rule " + std::to_string(r));
-    Twin twin(mixed_layout(1), {.rule = rules[r], .device = cpu(1)});
-    twin.draw_and_step(12);
-    twin.set_lr(0.02);
-    twin.draw_and_step(13);
-    share = std::max(share, twin.expect_close());
-  }
-  record_share(share);
-}
-
-TEST(Step, SgdAgreesWithTheReference) { expect_grid_close(sgd_grid()); }
-TEST(Step, AdamAgreesWithTheReference) { expect_grid_close(adam_grid<Adam>()); }
-TEST(Step, AdamWAgreesWithTheReference) { expect_grid_close(adam_grid<AdamW>()); }
-
 /// The aggregators in their variants.
 std::vector<Aggregator> aggregators(int tasks) {
   std::vector<double> weights;

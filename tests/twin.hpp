@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/reference/step.hpp"
+#include "tests/reference_rule.hpp"
 #include "tests/rig.hpp"
 
 namespace gramstep::test {
@@ -15,29 +16,6 @@ inline reference::Orders orders_of(const PCGrad& pcgrad, int tasks, std::int64_t
     orders.emplace_back(met, met + tasks);
   }
   return orders;
-}
-
-/// The reference's options of the library's rules.
-inline reference::RuleOptions reference_rule(const SGD& rule) {
-  return {.method = reference::Method::sgd,
-          .lr = rule.lr,
-          .weight_decay = rule.weight_decay,
-          .maximize = rule.maximize,
-          .momentum = rule.momentum,
-          .dampening = rule.dampening,
-          .nesterov = rule.nesterov};
-}
-template <class AdamLike>
-reference::RuleOptions reference_rule(const AdamLike& rule) {
-  return {.method =
-              std::is_same_v<AdamLike, AdamW> ? reference::Method::adamw : reference::Method::adam,
-          .lr = rule.lr,
-          .weight_decay = rule.weight_decay,
-          .maximize = rule.maximize,
-          .beta1 = rule.beta1,
-          .beta2 = rule.beta2,
-          .epsilon = rule.epsilon,
-          .amsgrad = rule.amsgrad};
 }
 
 /// The reference's options of a step.
@@ -65,22 +43,23 @@ class Twin : public Rig {
     if (const auto* pcgrad = std::get_if<PCGrad>(&options.aggregator)) pcgrad_ = *pcgrad;
     for (int s = 0; s < layout.segments(); ++s) {
       const Segment segment = layout.segment(s);
-      const GroupOptions& group = layout.groups()[static_cast<std::size_t>(segment.group)];
-      reference::RuleOptions rule =
-          std::visit([](const auto& held) { return reference_rule(held); }, options.rule);
-      rule.lr *= group.lr_scale;
-      rule.weight_decay = group.weight_decay.value_or(rule.weight_decay);
-      rule.maximize = group.maximize.value_or(rule.maximize);
-      lr_scales_.push_back(group.lr_scale);
       const std::span<float> values = param(segment.name);
-      tensors.emplace_back(segment.name, segment.task, rule,
+      tensors.emplace_back(segment.name, segment.task, rule_of(segment, options.rule),
                            reference::Vector(values.begin(), values.end()));
     }
   }
 
+  void set_rule(const Rule& rule) {
+    optimizer.set_rule(rule);
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      tensors[n].rule = rule_of(optimizer.layout().segment(static_cast<int>(n)), rule);
+    }
+  }
   void set_lr(double lr) {
     optimizer.set_lr(lr);
-    for (std::size_t n = 0; n < tensors.size(); ++n) tensors[n].rule.lr = lr * lr_scales_[n];
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      tensors[n].rule.lr = lr * group(optimizer.layout().segment(static_cast<int>(n))).lr_scale;
+    }
   }
   void set_loss_scale(double loss_scale) {
     optimizer.set_loss_scale(loss_scale);
@@ -116,19 +95,18 @@ class Twin : public Rig {
   /// Expects every parameter and state element within fp32's bound, which grows from step to step
   /// by the roundings of every operation. Returns the largest share of a bound that was used up.
   double expect_close() {
-    double share = 0;
+    const std::vector<std::string_view> names = optimizer.state_names();
+    double share = close_everywhere("params", [this](std::size_t n) {
+      return std::pair(param(tensors[n].name), &tensors[n].params);
+    });
+    for (const std::string_view name : names) {
+      const double of_state = close_everywhere(name, [&](std::size_t n) {
+        return std::pair(optimizer.state(name, tensors[n].name).span(), &tensors[n].state[name]);
+      });
+      share = std::max(share, of_state);
+    }
     for (std::size_t n = 0; n < tensors.size(); ++n) {
-      const auto& tensor = tensors[n];
-      share = std::max(share, close(param(tensor.name), tensor.params, tensor.name + ": params"));
-      for (const std::string_view name : optimizer.state_names()) {
-        const auto& expected = name == "momentum_buffer" ? tensor.state.momentum_buffer
-                               : name == "exp_avg"       ? tensor.state.exp_avg
-                               : name == "exp_avg_sq"    ? tensor.state.exp_avg_sq
-                                                         : tensor.state.max_exp_avg_sq;
-        const std::string what = tensor.name + ": " + std::string(name);
-        share = std::max(share, close(optimizer.state(name, tensor.name).span(), expected, what));
-      }
-      EXPECT_EQ(optimizer.segment_steps()[n], tensor.state.t) << tensor.name;
+      EXPECT_EQ(optimizer.segment_steps()[n], tensors[n].state.t) << tensors[n].name;
     }
     expect_padding_untouched();
     return share;
@@ -138,16 +116,46 @@ class Twin : public Rig {
   reference::Outcome outcome;  // of the last step
 
  private:
-  /// Most that a bound may be of the largest value it belongs to: some 1000 roundings.
+  const GroupOptions& group(const Segment& segment) const {
+    return optimizer.layout().groups()[static_cast<std::size_t>(segment.group)];
+  }
+
+  /// The rule's options as the segment's group has them.
+  reference::RuleOptions rule_of(const Segment& segment, const Rule& rule) const {
+    const GroupOptions& own = group(segment);
+    reference::RuleOptions result =
+        std::visit([](const auto& held) { return reference_rule(held); }, rule);
+    result.lr *= own.lr_scale;
+    result.weight_decay = own.weight_decay.value_or(result.weight_decay);
+    result.maximize = own.maximize.value_or(result.maximize);
+    return result;
+  }
+
+  using Expected = std::vector<reference::Bounded>;
+
+  /// Most that a bound may be of the largest value of its kind: some 1000 roundings.
   static constexpr double loosest_bound = 0x1p-14;
 
-  static double close(std::span<const float> got, const std::vector<reference::Bounded>& expected,
-                      const std::string& what) {
+  /// Compares the pair that of(n) gives, got and expected, for all tensors n.
+  template <class Of>
+  double close_everywhere(std::string_view what, const Of& of) {
     double share = 0, largest = 0;
-    for (const auto& each : expected) largest = std::max(largest, std::abs(each.value));
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      for (const auto& each : *of(n).second) largest = std::max(largest, std::abs(each.value));
+    }
+    for (std::size_t n = 0; n < tensors.size(); ++n) {
+      const auto [got, expected] = of(n);
+      const std::string where = tensors[n].name + ": " + std::string(what);
+      share = std::max(share, close(got, *expected, loosest_bound * largest, where));
+    }
+    return share;
+  }
+
+  static double close(std::span<const float> got, const Expected& expected, double loosest,
+                      const std::string& what) {
+    double share = 0;
     for (std::size_t i = 0; i < got.size(); ++i) {
-      EXPECT_LE(expected[i].error, loosest_bound * largest)
-          << what << ": a bound that says nothing";
+      EXPECT_LE(expected[i].error, loosest) << what << ": a bound that says nothing";
       const double error = std::abs(static_cast<double>(got[i]) - expected[i].value);
       // Not "error > bound": a NaN must fail.
       if (!(error <= expected[i].error)) {
@@ -162,7 +170,6 @@ class Twin : public Rig {
 
   reference::StepOptions step_options_;
   PCGrad pcgrad_;
-  std::vector<double> lr_scales_;
   std::int64_t steps_ = 0;
 };
 

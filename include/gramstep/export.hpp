@@ -14,7 +14,7 @@
 #if defined(__CUDACC__)
 #define GRAMSTEP_BODY __device__ __forceinline__
 /// The same, for what many kernels share and none does in a loop.
-#define GRAMSTEP_OUTLINED __device__ __noinline__
+#define GRAMSTEP_OUTLINED inline __device__ __noinline__
 /// The same as GRAMSTEP_BODY, for what host code of a CUDA source calls as well.
 #define GRAMSTEP_BOTH __host__ __device__ __forceinline__
 #else

@@ -14,7 +14,7 @@ TEST_P(CudaUpdateTest, UpdateHasTheBitsOfTheCpu) {
           .rule = GetParam().rule, .aggregator = Mean{}, .tasks = tasks, .loss_scale = 8};
       Rig rig(awkward_layout(tasks), options, shift);
       DeviceTwin twin(rig, options, shift);
-      for (int step = 0; step < 5; ++step) {
+      for (int step = 0; step < 7; ++step) {  // RAdam's case rectifies from the sixth on
         rig.draw_uniform();
         twin.follow(rig);
         if (step == 2) {
@@ -27,8 +27,33 @@ TEST_P(CudaUpdateTest, UpdateHasTheBitsOfTheCpu) {
         twin.step();
       }
       twin.expect_same(rig);
+      for (const std::string_view name : rig.optimizer.segment_state_names()) {
+        EXPECT_TRUE(
+            same_bits(rig.optimizer.segment_state(name), twin.optimizer.segment_state(name)));
+      }
     }
   }
+}
+
+TEST_P(CudaUpdateTest, EvaluationHasTheBitsOfTheCpu) {
+  const OptimizerOptions options{.rule = GetParam().rule};
+  Rig rig(awkward_layout(1), options);
+  DeviceTwin twin(rig, options);
+  rig.optimizer.set_active("shared4096", false);
+  twin.optimizer.set_active("shared4096", false);
+  for (int step = 0; step < 2; ++step) {
+    rig.draw_uniform();
+    twin.follow(rig);
+    rig.step();
+    twin.step();
+  }
+  Floats expected(rig.optimizer.layout().size());
+  const DeviceFloats got(expected);  // padding poisoned
+  rig.optimizer.evaluation_params(rig.params.span(), expected.span());
+  twin.optimizer.evaluation_params(twin.params.span(), got.span());
+  EXPECT_TRUE(same_bits(got.read(), expected.span()));
+  twin.optimizer.evaluation_params(twin.params.span(), twin.params.span());
+  EXPECT_TRUE(same_bits(twin.params.read(), expected.span()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Rules, CudaUpdateTest, ::testing::ValuesIn(rule_cases),

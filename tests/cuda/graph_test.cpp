@@ -1,4 +1,5 @@
 // A step in a CUDA graph: what it consists of, and that replays go on as eager steps do.
+#include "tests/cases.hpp"
 #include "tests/cuda/device_twin.hpp"
 
 namespace gramstep::test {
@@ -84,6 +85,58 @@ TEST_F(CudaGraphTest, ReplaysCountStepsFollowTheLearningRateAndDrawFreshOrders) 
   EXPECT_TRUE(same_bits(a.weights, b.weights));
   EXPECT_TRUE(same_bits(eager.params.read(), replayed.params.read()));
 }
+
+/// A thousand replays under a schedule, with new options between them: the bits of eager steps, and of the
+/// CPU, for nothing that a step is told depends on a Gram matrix.
+class CudaScheduleTest : public CudaTest, public ::testing::WithParamInterface<RuleCase> {};
+
+TEST_P(CudaScheduleTest, ReplaysFollowTheScheduleAndTheSetters) {
+  const bool cycles =
+      std::visit([](const auto& rule) { return rules::has_momentum(rule); }, GetParam().rule);
+  const OptimizerOptions options{
+      .rule = GetParam().rule,
+      .schedule = OneCycleLR{.total_steps = 700, .cycle_momentum = cycles, .three_phase = true},
+      .warmup = {.steps = 100, .start_factor = 0.1}};
+  Rig rig(many_segments(), options);
+  rig.draw_uniform();
+  DeviceTwin eager(rig, options), replayed(rig, options);
+  OwnStream own;
+  Graph graph(replayed, own.stream);
+  const auto set = [&](const auto& change) {
+    change(rig.optimizer, nullptr);
+    change(eager.optimizer, nullptr);
+    change(replayed.optimizer, own.stream);
+  };
+  for (int step = 0; step < 1000; ++step) {
+    if (step == 300)
+      set([](Optimizer& optimizer, Stream stream) { optimizer.set_lr(0.003, stream); });
+    if (step == 500) {
+      Rule rule = rig.optimizer.options().rule;
+      std::visit([](auto& held) { held.weight_decay = 0.05; }, rule);
+      set([&](Optimizer& optimizer, Stream stream) { optimizer.set_rule(rule, stream); });
+    }
+    if (step == 900) {
+      set([](Optimizer& optimizer, Stream stream) {
+        optimizer.set_schedule(PolynomialLR{.total_steps = 2000, .exponent = 0.9}, {}, stream);
+      });
+    }
+    rig.step();
+    eager.step();
+    graph.replay(own.stream);
+  }
+  const double lr = rig.optimizer.report().lr;
+  EXPECT_EQ(replayed.optimizer.report(own.stream).lr, lr);
+  EXPECT_EQ(eager.optimizer.report().lr, lr);
+  EXPECT_TRUE(same_bits(eager.params.read(), replayed.params.read()));
+  eager.expect_same(rig);
+  for (const std::string_view name : rig.optimizer.segment_state_names()) {
+    EXPECT_TRUE(same_bits(rig.optimizer.segment_state(name),
+                          replayed.optimizer.segment_state(name, own.stream)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, CudaScheduleTest, ::testing::ValuesIn(rule_cases),
+                         [](const auto& each) { return each.param.name; });
 
 }  // namespace
 }  // namespace gramstep::test

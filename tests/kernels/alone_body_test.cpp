@@ -103,6 +103,40 @@ TEST(MomentumBody, HasTheBitsOfTheCpuAndPassesOverInactiveSegments) {
   }
 }
 
+/// Blocks stride over the chunks; segments that took no step, and rules without an average, are copied.
+TEST(EvaluationBody, HasTheBitsOfOneThreadInPlaceAndApart) {
+  for (const int shift : {0, 1}) {
+    StageRig rig(awkward_layout(2), {.rule = ScheduleFreeSGD{}, .tasks = 2}, shift);
+    for (std::size_t s = 0; s < rig.segments.size(); ++s) rig.segments[s].steps = s == 4 ? 0 : 3;
+    kernels::EvaluationBody body{.params = rig.params.data(),
+                                 .z = rig.states[0].data(),
+                                 .out = nullptr,
+                                 .chunks = rig.setup.work.chunks.data(),
+                                 .segments = rig.segments.data(),
+                                 .chunk_count = rig.chunks(),
+                                 .share = 0.9f};
+    for (const float* z : {body.z, static_cast<const float*>(nullptr)}) {
+      Floats expected(rig.layout.size(), shift), got(rig.layout.size(), shift);
+      body.z = z;
+      body.out = expected.data();
+      kernels::EvaluationBody::Shared none;
+      body(kernels::SingleThread{}, none);
+      EXPECT_TRUE(same_bits(rig.segment(expected, 4), rig.segment(rig.params, 4)));
+      EXPECT_EQ(same_bits(rig.segment(expected, 5), rig.segment(rig.params, 5)), z == nullptr);
+      for (const simt::Launch& order : every_order) {
+        body.out = got.data();
+        launch(order, body, 3);
+        EXPECT_TRUE(same_bits(got.span(), expected.span()));
+        StageRig again(awkward_layout(2), {.rule = ScheduleFreeSGD{}, .tasks = 2}, shift);
+        kernels::EvaluationBody in_place = body;
+        in_place.params = in_place.out = again.params.data();
+        launch(order, in_place, 3);
+        EXPECT_TRUE(same_bits(again.params.span(), expected.span()));
+      }
+    }
+  }
+}
+
 TEST(ByElementBody, HasTheBitsOfTheCpu) {
   for (const Aggregator& aggregator :
        {Aggregator(TrimmedMean{}), Aggregator(GradDrop{.leak = {0.5, 0, 1}, .seed = 9})}) {
@@ -116,7 +150,7 @@ TEST(ByElementBody, HasTheBitsOfTheCpu) {
         StageRig fibers(awkward_layout(3), options, shift);
         fibers.run_gram_on_cpu();
         fibers.run_plan_on_cpu();
-        fibers.run_update(order, 3);
+        fibers.run_update_by_element<AdamW>(order, 3);
         EXPECT_TRUE(same_bits(fibers.params.span(), cpu.params.span()));
         EXPECT_FALSE(std::isnan(cpu.segment(cpu.params, 8)[0]));
       }

@@ -1,4 +1,5 @@
 // The plan stage's body, block-parallel under the fiber runner, against the same body on one thread.
+#include <cstddef>
 #include <limits>
 
 #include "tests/kernels/stage_rig.hpp"
@@ -88,6 +89,97 @@ TEST_P(PlanBodyTest, SkipsANonFiniteRowAndCountsNothing) {
         0);
   }
 }
+
+/// Bytes of a rule's scalars, without what pads them.
+std::size_t bytes_of(const SgdScalars&) { return offsetof(SgdScalars, nesterov) + sizeof(bool); }
+std::size_t bytes_of(const RAdamScalars&) {
+  return offsetof(RAdamScalars, rectified) + sizeof(bool);
+}
+std::size_t bytes_of(const ScheduleFreeScalars&) {
+  return offsetof(ScheduleFreeScalars, first) + sizeof(bool);
+}
+template <class Scalars>
+std::size_t bytes_of(const Scalars& all_floats) {
+  return sizeof all_floats;
+}
+
+/// What every segment is told, by every rule and every schedule: scalars do not depend on G and have the
+/// bits of one thread, and so has what the rule keeps.
+class DecisionBodyTest : public ::testing::TestWithParam<RuleCase> {
+ protected:
+  static StageRig rig(const Schedule& schedule, bool warm) {
+    StageRig rig(awkward_layout(2), {.rule = GetParam().rule,
+                                     .tasks = 2,
+                                     .schedule = schedule,
+                                     .warmup = {.steps = warm ? 5 : 1},
+                                     .loss_scale = 4,
+                                     .dynamic_loss_scale = DynamicLossScale{.growth_interval = 4}});
+    rig.run_gram_on_cpu();
+    rig.step.steps = 3;
+    rig.step.loss_scale.good_steps = 3;
+    // Neighbours that agree in their step count and not in what they keep, and the reverse.
+    for (std::size_t s = 0; s < rig.segments.size(); ++s) {
+      rig.segments[s].steps = s < 4 ? 3 : s % 3;
+      for (double& kept : rig.segments[s].kept) kept = s % 2 == 0 ? 0.25 : 0.125;
+    }
+    rig.segments[5].active = 0;
+    return rig;
+  }
+
+  static void expect_same(const StageRig& block, const StageRig& one) {
+    std::size_t bytes = 0;
+    const auto measure = [&](auto update) {
+      bytes = bytes_of(typename decltype(update)::Scalars{});
+    };
+    std::visit([&](const auto& rule) { rules::with_update(rule, measure); }, one.setup.rule);
+    for (std::size_t s = 0; s < one.segments.size(); ++s) {
+      const kernels::SegmentState &a = block.segments[s], &b = one.segments[s];
+      EXPECT_EQ(a.steps, b.steps);
+      EXPECT_EQ(a.sign, b.sign);
+      EXPECT_EQ(std::memcmp(a.kept, b.kept, sizeof a.kept), 0) << "segment " << s;
+      EXPECT_EQ(std::memcmp(a.scalars, b.scalars, bytes), 0) << "segment " << s;
+    }
+    EXPECT_EQ(block.step.findings.lr, one.step.findings.lr);
+    EXPECT_EQ(block.step.loss_scale.value, one.step.loss_scale.value);
+    EXPECT_EQ(block.step.loss_scale.published, one.step.loss_scale.published);
+    EXPECT_EQ(block.step.loss_scale.good_steps, one.step.loss_scale.good_steps);
+  }
+};
+
+TEST_P(DecisionBodyTest, TellsEverySegmentWhatOneThreadDoes) {
+  for (const Schedule& schedule : schedule_cases) {
+    for (const bool warm : {false, true}) {
+      SCOPED_TRACE(text_of(schedule));
+      StageRig one = rig(schedule, warm);
+      one.run_plan_on_cpu();
+      EXPECT_EQ(one.step.loss_scale.published, 8.0f);
+      StageRig block = rig(schedule, warm);
+      block.run_plan<Sum>({.order = warm ? simt::Order::reverse : simt::Order::random});
+      expect_same(block, one);
+    }
+  }
+}
+
+/// found_inf = 2, a scale that is none: nothing is counted, and nothing kept is touched.
+TEST_P(DecisionBodyTest, CountsNothingWhereItIsForbidden) {
+  const float two = 2, none = 0;
+  for (const kernels::Scaling& scaling : {kernels::Scaling{nullptr, &two}, {&none, nullptr}}) {
+    StageRig block = rig(ConstantLR{}, false);
+    const auto segments = block.segments;
+    block.scaling = scaling;
+    block.run_plan<Sum>({.order = simt::Order::random});
+    EXPECT_EQ(block.step.plan.skip, 1);
+    EXPECT_EQ(block.step.steps, 3);
+    EXPECT_EQ(block.step.skipped_steps, 1);
+    EXPECT_EQ(block.step.loss_scale.value, scaling.grad_scale == nullptr ? 2.0 : 4.0);
+    EXPECT_EQ(
+        std::memcmp(block.segments.data(), segments.data(), segments.size() * sizeof(segments[0])),
+        0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, DecisionBodyTest, ::testing::ValuesIn(rule_cases),
+                         [](const auto& each) { return each.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(Aggregators, PlanBodyTest, ::testing::ValuesIn(cases),
                          [](const auto& each) { return each.param.name; });

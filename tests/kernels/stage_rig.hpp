@@ -11,8 +11,8 @@
 #include "host/cpu/flush_to_zero.hpp"
 #include "host/cpu/leaves.hpp"
 #include "host/validation.hpp"
-#include "kernels/gram_tiled.hpp"
 #include "kernels/decision.hpp"
+#include "kernels/gram_tiled.hpp"
 #include "kernels/update.hpp"
 #include "tests/cases.hpp"
 
@@ -58,8 +58,8 @@ class StageRig {
     kernels::GramArguments a = gram_arguments();
     if (setup.traits.momentum) {
       kernels::MomentumFactors factors;
-      kernels::momentum_factors(kernels::SingleThread{}, aggregator(), step, losses, setup.tasks,
-                                factors);
+      kernels::momentum_factors(kernels::SingleThread{}, aggregator(), a.momenta, losses,
+                                setup.tasks, factors);
       for (int s = 0; s < setup.work.shared_spans; ++s) leaves.momentum(a, factors, s);
       for (int k = 0; k < setup.tasks; ++k) a.rows[k] = a.momenta.after(k, setup.tasks);
     }
@@ -70,15 +70,14 @@ class StageRig {
   template <class... Held>
   void run_plan(const simt::Launch& order) {
     const int projections = setup.shape.projections;
-    const kernels::OneOfT<Rule> rule(setup.rule);
     const auto run = [&](const auto* held) {
       if (held == nullptr) return false;
       using Body = kernels::PlanBody<std::decay_t<decltype(*held)>>;
-      launch(order, Body{plan_arguments(), *held, rule, projections == 1}, projections);
+      launch(order, Body{plan_arguments(), *held, projections == 1}, projections);
       return true;
     };
     ASSERT_TRUE((run(std::get_if<Held>(&setup.aggregator)) || ...));
-    if (projections > 1) launch(order, kernels::DecisionBody{plan_arguments(), rule}, 1);
+    if (projections > 1) launch(order, kernels::DecisionBody{plan_arguments()}, 1);
   }
   /// As the CPU backend does.
   void run_plan_on_cpu() {
@@ -86,18 +85,25 @@ class StageRig {
     const host::Leaves& leaves = *host::choose_leaves().leaves;
     for (int p = 0; p < setup.shape.projections; ++p) leaves.weights(a, aggregator(), p);
     kernels::PlanSums room;
-    kernels::StepDecision{a, kernels::OneOfT<Rule>(setup.rule)}(kernels::SingleThread{}, room);
+    kernels::StepDecision{a}(kernels::SingleThread{}, room);
   }
 
+  /// The update of a rule that is one of `Held`, with a weighted sum of rows, or element by element.
   /// `blocks` may be fewer than there are chunks.
+  template <class... Held>
   void run_update(const simt::Launch& order, std::int64_t blocks) {
-    std::visit(
-        [&](const auto& rule) {
-          using Updates = typename std::decay_t<decltype(rule)>::Updates;
-          if (rule.update() == 0) run_rows<std::tuple_element_t<0, Updates>>(order, blocks);
-          if (rule.update() == 1) run_rows<std::tuple_element_t<1, Updates>>(order, blocks);
-        },
-        setup.rule);
+    with_update<Held...>([&](auto update) {
+      const auto run = [&](const auto& sum) { run_body<decltype(update)>(order, sum, blocks); };
+      if (setup.tasks == 1) return run(kernels::WeightedSum<1>{});
+      if (setup.tasks == 2) return run(kernels::WeightedSum<2>{});
+      run(kernels::WeightedSum<0>{});
+    });
+  }
+  template <class... Held>
+  void run_update_by_element(const simt::Launch& order, std::int64_t blocks) {
+    with_update<Held...>([&](auto update) {
+      run_body<decltype(update)>(order, kernels::ByElement{aggregator()}, blocks);
+    });
   }
   void run_update_on_cpu() {
     const host::FlushToZero flush;
@@ -139,6 +145,7 @@ class StageRig {
   std::vector<double> plan;
   Floats momenta;
   kernels::Losses losses{};
+  kernels::Scaling scaling{};
   std::vector<double> partials, scratch;
 
  private:
@@ -170,17 +177,20 @@ class StageRig {
     if (blocks > 0) simt::run(order, body);
   }
 
-  template <class Update>
-  void run_rows(const simt::Launch& order, std::int64_t blocks) {
-    const kernels::UpdateArguments a = update_arguments();
-    const auto launch_with = [&](const auto& combination) {
-      using Combination = std::decay_t<decltype(combination)>;
-      launch(order, kernels::UpdateBody<Update, Combination>{a, combination}, blocks);
+  /// Calls function(Update{}) for the update of a rule that is one of `Held`.
+  template <class... Held, class Function>
+  void with_update(const Function& function) const {
+    const auto visit = [&](const auto* held) {
+      if (held != nullptr) rules::with_update(*held, function);
+      return held != nullptr;
     };
-    if (setup.traits.elementwise) return launch_with(kernels::ByElement{aggregator()});
-    if (setup.tasks == 1) return launch_with(kernels::WeightedSum<1>{});
-    if (setup.tasks == 2) return launch_with(kernels::WeightedSum<2>{});
-    launch_with(kernels::WeightedSum<0>{});
+    ASSERT_TRUE((visit(std::get_if<Held>(&setup.rule)) || ...));
+  }
+
+  template <class Update, class Combination>
+  void run_body(const simt::Launch& order, const Combination& combination, std::int64_t blocks) {
+    launch(order, kernels::UpdateBody<Update, Combination>{update_arguments(), combination},
+           blocks);
   }
 
   kernels::OneOfT<Aggregator> aggregator() const {
@@ -198,6 +208,7 @@ class StageRig {
     a.memory = plan_memory();
     a.scratch = scratch.data();
     a.work = setup.work.table();
+    a.scaling = scaling;
     return a;
   }
 
@@ -208,7 +219,8 @@ class StageRig {
     a.work = setup.work.table();
     a.segments = segments.data();
     a.partials = partials.data();
-    a.momenta = {setup.traits.momentum ? momenta.data() : nullptr, setup.momentum_stride(), &step};
+    a.momenta = {setup.traits.momentum ? momenta.data() : nullptr, setup.momentum_stride(), &step,
+                 scaling};
     a.tasks = setup.tasks;
     a.aligned = aligned_;
     return a;

@@ -32,8 +32,10 @@ struct Bounded {
         error(static_cast<float>(constant) == constant ? 0 : fp32_unit * std::abs(constant)) {}
 };
 
-/// The result of an operation whose operands left it with `error`, rounded to fp32.
+/// The result of an operation whose operands left it with `error`, rounded to fp32; an exact zero is
+/// one in fp32 too.
 inline Bounded rounded(double value, double error) {
+  if (value == 0 && error == 0) return {};
   return {value, error + fp32_unit * (std::abs(value) + error) + fp32_flush};
 }
 
@@ -62,6 +64,17 @@ inline Bounded sqrt(const Bounded& a) {
   const double below = root - std::sqrt(std::max(a.value - a.error, 0.0));
   const double above = std::sqrt(a.value + a.error) - root;
   return rounded(root, std::max(below, above));
+}
+
+inline Bounded abs(const Bounded& a) { return {std::abs(a.value), a.error}; }
+
+/// -1, 0 or 1.
+inline double sign(double a) { return a > 0 ? 1 : a < 0 ? -1 : 0; }
+
+/// Anything from -1 to 1 where the error leaves the sign open.
+inline Bounded sign(const Bounded& a) {
+  const bool known = std::abs(a.value) > a.error || (a.value == 0 && a.error == 0);
+  return {sign(a.value), known ? 0.0 : 2.0};
 }
 
 /// a + s (b - a)

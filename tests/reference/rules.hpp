@@ -1,89 +1,88 @@
 // The rules, naively: torch.optim's formulas, one tensor, one element after another.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/reference/bounded.hpp"
 
 namespace gramstep::reference {
 
-enum class Method { sgd, adam, adamw };
+enum class Method {
+  sgd,
+  adam,
+  adamw,
+  nadam,
+  radam,
+  adamax,
+  adagrad,
+  adadelta,
+  rmsprop,
+  lion,
+  ademamix,
+  schedule_free_sgd,
+  schedule_free_adamw,
+};
 
 struct RuleOptions {
   Method method = Method::sgd;
   double lr = 1e-3;
   double weight_decay = 0;
   bool maximize = false;
-  double momentum = 0;  // sgd
-  double dampening = 0;
+  double momentum = 0;   // sgd, rmsprop, schedule_free_sgd
+  double dampening = 0;  // sgd
   bool nesterov = false;
-  double beta1 = 0.9;  // adam, adamw
+  double beta1 = 0.9;  // Adam and its kin, lion
   double beta2 = 0.999;
-  double epsilon = 1e-8;
+  double epsilon = 1e-8;     // all but sgd and lion
+  bool epsilon_hat = false;  // adam, adamw: epsilon before bias correction
   bool amsgrad = false;
+  bool decoupled = false;      // nadam, radam: weight decay as AdamW's
+  double momentum_decay = 0;   // nadam
+  double alpha = 0.99;         // rmsprop; rho of adadelta
+  bool centered = false;       // rmsprop
+  double lr_decay = 0;         // adagrad
+  double first_sum = 0;        // adagrad: initial_accumulator_value
+  double beta3 = 0.9999;       // ademamix
+  double slow_weight = 5;      // ademamix: its alpha
+  double beta3_warmup = 0;     // ademamix, steps
+  double alpha_warmup = 0;     // ademamix, steps
+  double r = 0;                // schedule-free
+  double weight_lr_power = 2;  // schedule-free
 };
 
 /// One tensor's state. Number is double, or Bounded for double with a bound on fp32's error.
 template <class Number>
-struct RuleState {
-  explicit RuleState(std::size_t size)
-      : momentum_buffer(size), exp_avg(size), exp_avg_sq(size), max_exp_avg_sq(size) {}
+class RuleState {
+ public:
+  explicit RuleState(std::size_t size) : size_(size) {}
+
+  /// A buffer by torch's name, zeros where it is new.
+  std::vector<Number>& operator[](std::string_view name) {
+    return buffers_.try_emplace(std::string(name), size_).first->second;
+  }
 
   std::int64_t t = 0;  // steps taken
-  std::vector<Number> momentum_buffer, exp_avg, exp_avg_sq, max_exp_avg_sq;
+  double mu_product = 1;
+  double weight_sum = 0, lr_max = 0;
+
+ private:
+  std::size_t size_;
+  std::map<std::string, std::vector<Number>> buffers_;
 };
 
-template <class Number>
-void sgd(const RuleOptions& o, const std::vector<Number>& gradient, std::vector<Number>& params,
-         RuleState<Number>& state) {
-  for (std::size_t i = 0; i < params.size(); ++i) {
-    Number& p = params[i];
-    Number& b = state.momentum_buffer[i];
-    Number g = o.maximize ? -gradient[i] : gradient[i];
-    if (o.weight_decay != 0) g = g + Number(o.weight_decay) * p;
-    if (o.momentum != 0) {
-      b = state.t == 1 ? g : Number(o.momentum) * b + Number(1 - o.dampening) * g;
-      g = o.nesterov ? g + Number(o.momentum) * b : b;
-    }
-    p = p - Number(o.lr) * g;
-  }
-}
-
-template <class Number>
-void adam(const RuleOptions& o, const std::vector<Number>& gradient, std::vector<Number>& params,
-          RuleState<Number>& state) {
-  using std::sqrt;  // and Bounded's, by its argument
-  const double c1 = 1 - std::pow(o.beta1, static_cast<double>(state.t));
-  const double c2 = 1 - std::pow(o.beta2, static_cast<double>(state.t));
-  for (std::size_t i = 0; i < params.size(); ++i) {
-    Number& p = params[i];
-    Number& m = state.exp_avg[i];
-    Number& v = state.exp_avg_sq[i];
-    Number& largest = state.max_exp_avg_sq[i];
-    Number g = o.maximize ? -gradient[i] : gradient[i];
-    if (o.method == Method::adamw) {
-      p = p - Number(o.lr * o.weight_decay) * p;
-    } else if (o.weight_decay != 0) {
-      g = g + Number(o.weight_decay) * p;
-    }
-    m = lerp(m, g, Number(1 - o.beta1));
-    v = Number(o.beta2) * v + Number(1 - o.beta2) * g * g;
-    if (o.amsgrad) largest = larger(largest, v);
-    const Number second = o.amsgrad ? largest : v;
-    p = p - Number(o.lr / c1) * m / (sqrt(second) / Number(std::sqrt(c2)) + Number(o.epsilon));
-  }
-}
-
-/// One step of one tensor.
+/// One step of one tensor, of double or Bounded.
 template <class Number>
 void update(const RuleOptions& options, const std::vector<Number>& gradient,
-            std::vector<Number>& params, RuleState<Number>& state) {
-  ++state.t;
-  options.method == Method::sgd ? sgd(options, gradient, params, state)
-                                : adam(options, gradient, params, state);
-}
+            std::vector<Number>& params, RuleState<Number>& state);
+
+/// x of a schedule-free rule, from y, the parameters.
+template <class Number>
+std::vector<Number> averaged(const RuleOptions& options, const std::vector<Number>& params,
+                             RuleState<Number>& state);
 
 }  // namespace gramstep::reference

@@ -80,9 +80,11 @@ inline constexpr bool state_done_first = [] {
   return false;
 }();
 
-/// Whether a schedule may cycle the rule's momentum or beta1.
+/// Whether a schedule may cycle the rule's momentum or beta1. A schedule-free rule's is no decay but the
+/// average's share, by which evaluation_params goes.
 template <class Rule>
 bool has_momentum(const Rule& rule) {
+  if constexpr (requires { rule.averaging(); }) return false;
   if constexpr (requires { rule.momentum; }) return rule.momentum != 0;
   return requires { rule.beta1; };
 }
