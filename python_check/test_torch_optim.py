@@ -52,7 +52,7 @@ RULES = [*sgd_rules(), *adam_rules("Adam"), *adam_rules("AdamW")]
 def test_steps_are_torchs(rule: Rule, kind: str, device: str) -> None:
     problem = PROBLEMS[kind]()
     got = run_gramstep(problem, rule, device)
-    assert_padding_untouched(problem, got)
+    assert_padding_untouched(problem, rule, got)
     exact_steps = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
     assert_steps_right(problem, got, exact_steps, bounded_steps(problem, rule, got))
     exact = run_torch(problem, rule, torch.float64, foreach=False)
