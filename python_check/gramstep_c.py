@@ -91,8 +91,8 @@ def gradients_of(
     grad_scale: Any = None,
     found_inf: Any = None,
 ) -> Gradients:
-    """One gradient row a task, the heads' gradients, the losses, one number each of loss scale and of
-    what was found not finite; all must outlive it."""
+    """One gradient row a task, the heads' gradients, the losses, and one number each for the loss
+    scale and for whether something not finite was found; all must outlive it."""
     places = [floats(row) for row in rows]
     row_sizes = {size for _, size in places}
     if len(row_sizes) > 1:

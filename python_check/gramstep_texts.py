@@ -12,7 +12,7 @@ from gramstep_abi import check, library
 
 
 def named(name: str, **options: Any) -> str:
-    """The text of an aggregator, a rule or a schedule: its name, and options that are not defaults."""
+    """The text of an aggregator, a rule or a schedule: its name, and options by name."""
 
     def written(value: Any) -> str:
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The rules' formulas over bounded arrays: one function a rule, in torch.optim's order of operations.
+"""The rules' formulas over bounded arrays, one function a rule, in torch.optim's order.
 
 Every function takes many steps at once, [steps, size], each from what was held before it. What
 depends on the steps before, as NAdam's product does, is worked out along the first axis.
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bounded import Bounded, absolute, given, maximum, positive_part, sign, sqrt, where
+from bounded import UNIT, Bounded, absolute, given, maximum, positive_part, sign, sqrt, where
 from rules import Rule
 
 Step = tuple[Bounded, dict[str, Bounded]]
@@ -107,12 +107,8 @@ def nadam_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: 
     )
     product = np.cumprod(np.where(numbers.used, mu, 1.0), axis=0)
     denominator = sqrt(v) * (1 / np.sqrt(1 - beta2**numbers.t)) + rule["eps"]
-    with np.errstate(divide="ignore"):  # before the first gradient, the product is 1
-        own, ahead = (
-            numbers.lr * (1 - mu) / (1 - product),
-            numbers.lr * after / (1 - product * after),
-        )
-    own, ahead = np.where(numbers.used, own, 0.0), np.where(numbers.used, ahead, 0.0)
+    left = np.where(numbers.used, 1 - product, 1.0)  # nothing, before the first gradient
+    own, ahead = numbers.lr * (1 - mu) / left, numbers.lr * after / (1 - product * after)
     p = p - g * own / denominator - m * ahead / denominator
     return p, {"exp_avg": m, "exp_avg_sq": v}
 
@@ -123,16 +119,32 @@ def radam_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: 
     g, p = with_decay(numbers, rule["decoupled_weight_decay"], g, p)
     m = lerp(state["exp_avg"], g, 1 - beta1)
     v = mean_square(state["exp_avg_sq"], g, beta2)
-    t, c2 = numbers.t, 1 - beta2**numbers.t
-    last = 2 / (1 - beta2) - 1
-    rho = last - 2 * t * beta2**t / c2
-    rectified = rho > 5
-    safe = np.where(rectified, rho, 6.0)
-    squared = (safe - 4) * (safe - 2) * last / ((last - 4) * (last - 2) * safe)
-    r = np.sqrt(np.where(rectified, squared, 0.0))
-    step = m * (numbers.lr / (1 - beta1**t))
-    adaptive = step * (r * np.sqrt(c2)) / (sqrt(v) + rule["eps"])
+    step = m * (numbers.lr / (1 - beta1**numbers.t))
+    rectified, r = rectification(beta2, numbers.t)
+    adaptive = step * r / (sqrt(v) + rule["eps"])
     return p - where(rectified, adaptive, step), {"exp_avg": m, "exp_avg_sq": v}
+
+
+def rectification(beta2: float, t: np.ndarray) -> tuple[np.ndarray, Bounded]:
+    """Whether RAdam rectifies step t, and its r sqrt(c2).
+
+    rho is what is left of two numbers near rho_inf: with beta2^t off by t roundings in double, as
+    repeated squaring leaves it, rho is off by rho_inf t / c2 roundings. Python's power, not
+    numpy's, for torch takes that.
+    """
+    counts, places = np.unique(t, return_inverse=True)
+    kept = np.array([beta2 ** int(count) for count in counts])[places].reshape(t.shape)
+    c2 = 1 - kept
+    last = 2 / (1 - beta2) - 1
+    lost = 2 * t * kept / c2
+    rho = last - lost
+    rectified = rho > 5
+    rho = np.where(rectified, rho, 6.0)
+    squared = (rho - 4) * (rho - 2) * last / ((last - 4) * (last - 2) * rho)
+    r = np.sqrt(np.where(rectified, squared, 0.0)) * np.sqrt(c2)
+    rho_error = np.finfo(np.float64).eps * (lost * t / c2 + 2 * last)
+    relative = 0.5 * rho_error * (1 / (rho - 4) + 1 / (rho - 2) + 1 / rho)
+    return rectified, Bounded(r, r * (UNIT + relative))
 
 
 def adamax_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
@@ -204,8 +216,8 @@ def ademamix_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, stat
 
 
 def ademamix_schedules(rule: Rule, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """alpha and beta3 in step t, as the authors' linear_warmup_scheduler and linear_hl_warmup_scheduler
-    have them."""
+    """alpha and beta3 in step t, as the authors' linear_warmup_scheduler and
+    linear_hl_warmup_scheduler have them."""
     beta1, _, beta3 = rule["betas"]
 
     def half_life(beta: Any) -> Any:

@@ -77,7 +77,7 @@ class Rule:
         return "-".join([self.name, *values])
 
     def torch_class(self) -> Any:
-        """The class of that name in torch.optim, or the authors'; skips where it is not installed."""
+        """The class of that name in torch.optim, or the authors'; skips where that is missing."""
         if self.name in SCHEDULE_FREE:
             return getattr(pytest.importorskip("schedulefree"), SCHEDULE_FREE[self.name])
         return getattr(torch.optim, self.name)

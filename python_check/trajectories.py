@@ -209,7 +209,7 @@ def run_torch(
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """In which torch.optim keeps its counts and products: float32 unless float64 is torch's default."""
+    """In which torch.optim keeps its counts and products, float32 unless float64 is default."""
     torch.set_default_dtype(dtype)
     try:
         yield
