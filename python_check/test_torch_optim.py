@@ -115,7 +115,9 @@ def test_copied_state_continues(rule: Rule, device: str) -> None:
 def test_unaligned_memory(device: str) -> None:
     """Memory that is aligned to 4 bytes but not to 16 gives the same bits."""
     problem = eventful_problem()
-    aligned, shifted = (GramstepRun(problem, ONE_OF_EACH[1], device, shift=shift) for shift in (0, 1))
+    aligned, shifted = (
+        GramstepRun(problem, ONE_OF_EACH[1], device, shift=shift) for shift in (0, 1)
+    )
     assert (aligned.params.data_ptr() % 16, shifted.params.data_ptr() % 16) == (0, 4)
     for step in range(20):
         aligned.step(step)

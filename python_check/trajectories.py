@@ -131,10 +131,15 @@ class TorchRun:
             self.flat[place].view(tensor.shape).requires_grad_()
             for tensor, place in zip(problem.tensors, problem.places, strict=True)
         ]
+        # torch divides a learning rate that is a tensor in the tensor's own precision.
+        options = {k: v.to(dtype) if torch.is_tensor(v) else v for k, v in rule.options.items()}
         groups = []
         for tensor, parameter in zip(problem.tensors, self.params, strict=True):
             group = problem.group(tensor)
-            settings: dict[str, Any] = {"params": [parameter], "lr": group.lr_scale * rule["lr"]}
+            settings: dict[str, Any] = {
+                "params": [parameter],
+                "lr": group.lr_scale * options.get("lr", rule["lr"]),
+            }
             if rule.name in SCHEDULE_FREE:
                 settings["train_mode"] = True
             if group.weight_decay is not None:
@@ -142,7 +147,7 @@ class TorchRun:
             if group.maximize is not None:
                 settings["maximize"] = group.maximize
             groups.append(settings)
-        self.optimizer = rule.torch_class()(groups, **rule.options, **how)
+        self.optimizer = rule.torch_class()(groups, **options, **how)
 
     def set_gradients(self, step: int, gradient: np.ndarray) -> None:
         """Gives every tensor that has a gradient in this step its part of a flat gradient."""
