@@ -9,8 +9,8 @@ import torch
 
 from rules import Rule
 
-# What torch's own tests try, torch/testing/_internal/common_optimizers.py of 2.13, but for what only
-# changes how torch runs. Numbers that fp32 holds as learning rates in tensors.
+# What torch's own tests try, torch/testing/_internal/common_optimizers.py of 2.13, but for what
+# only changes how torch runs. A learning rate in a tensor is one that fp32 holds.
 DECAY: dict[str, Any] = {"weight_decay": 0.1}
 UP = {"maximize": True}
 TENSOR_LR = {"lr": torch.tensor(2.0**-10)}
