@@ -203,10 +203,10 @@ def lion_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: S
 def ademamix_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
     """The authors' AdEMAMix, and optax.contrib's."""
     beta1, beta2, _ = numbers.betas(rule)
-    alpha, beta3 = ademamix_schedules(rule, numbers.t)
+    alpha, take3 = ademamix_schedules(rule, numbers.t)
     p = decayed(numbers, p)
     fast = lerp(state["exp_avg_fast"], g, 1 - beta1)
-    slow = lerp(state["exp_avg_slow"], g, 1 - beta3)
+    slow = lerp(state["exp_avg_slow"], g, take3)
     v = mean_square(state["exp_avg_sq"], g, beta2)
     c1, c2 = 1 - beta1**numbers.t, 1 - beta2**numbers.t
     denominator = sqrt(v) * (1 / np.sqrt(c2)) + rule["eps"]
@@ -215,9 +215,13 @@ def ademamix_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, stat
     return p, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
 
 
-def ademamix_schedules(rule: Rule, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """alpha and beta3 in step t, as the authors' linear_warmup_scheduler and
-    linear_hl_warmup_scheduler have them."""
+def ademamix_schedules(rule: Rule, t: np.ndarray) -> tuple[np.ndarray, Bounded]:
+    """alpha and 1 - beta3 in step t, as the authors' linear_warmup_scheduler and
+    linear_hl_warmup_scheduler have them.
+
+    A rounding of beta in double is one by |log beta| of its half-life, and one of beta3 is one by
+    1 - beta3 of what is left.
+    """
     beta1, _, beta3 = rule["betas"]
 
     def half_life(beta: Any) -> Any:
@@ -227,7 +231,10 @@ def ademamix_schedules(rule: Rule, t: np.ndarray) -> tuple[np.ndarray, np.ndarra
     alpha = rule["alpha"] * np.where(t < rule["alpha_warmup"], risen, 1.0)
     share = t / max(rule["beta3_warmup"], 1)
     life = (1 - share) * half_life(beta1) + share * half_life(beta3)
-    return alpha, np.where(t < rule["beta3_warmup"], 0.5 ** (1 / (life + 1)), beta3)
+    rises = t < rule["beta3_warmup"]
+    take = 1 - np.where(rises, 0.5 ** (1 / (np.where(rises, life, 1.0) + 1)), beta3)
+    lost = np.where(rises, 2 / np.abs(np.log(max(beta1, beta3))) + 1 / take, 0.0)
+    return alpha, Bounded(take, take * (UNIT + np.finfo(np.float64).eps * lost))
 
 
 def average_of(rule: Rule, numbers: StepNumbers) -> np.ndarray:

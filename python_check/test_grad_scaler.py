@@ -65,10 +65,7 @@ def run_adapting(
     options = {"loss_scale": first, "dynamic_loss_scale": 1, **SCALING}
     run, steps = GramstepRun(problem, rule, device, **options), []
     place = run.optimizer.loss_scale()
-    on_cpu = device == "cpu"
-    memory = (
-        torch.from_numpy(np.asarray(place)) if on_cpu else torch.as_tensor(place, device=device)
-    )
+    memory = torch.as_tensor(np.asarray(place) if device == "cpu" else place, device=device)
     scales = [memory.item()]
     for step in range(problem.steps):
         with np.errstate(over="ignore"):
@@ -88,8 +85,8 @@ def assert_right(problem: Problem, rule: Rule, got: Trajectory, kept: list[int])
 
 @pytest.mark.parametrize("rule", ONE_OF_EACH, ids=lambda rule: rule.name)
 def test_scale_adapts_as_grad_scaler(rule: Rule, device: str) -> None:
-    """The very first step overflows, two in a row, and the last of an interval: the same scales, and
-    the steps after them are right."""
+    """The very first step overflows, two in a row, and the last of an interval: the same scales,
+    and the steps after them are right."""
     bad = [0, 8, 9, 23, 40]
     problem = overflowing_problem(bad)
     theirs, expected = run_grad_scaler(problem, rule, device, 2.0**10, foreach=False)
@@ -112,7 +109,7 @@ def test_scale_that_is_far_too_large(device: str) -> None:
     """It backs off until the squares of scaled gradients fit fp32, where torch's stops as soon as
     they themselves do; then both grow alike."""
     problem, rule = make_problem(steps=60, seed=3), Rule("SGD")
-    largest = np.abs(problem.rows[:, :, problem.real()]).max(axis=(1, 2))
+    largest = np.abs(problem.rows[:, :, problem.real()]).max(axis=(1, 2)).astype(float)
     _, theirs = run_grad_scaler(problem, rule, device, 2.0**125, foreach=False)
     _, ours = run_adapting(problem, rule, device, 2.0**125)
     expected, good = [2.0**125], 0
