@@ -103,7 +103,7 @@ def assert_peers(
     share: float = FLOAT64_SHARE,
 ) -> None:
     """Every step is right by the formula, and the formula is the peer's in float64, step by step;
-    many steps drift no more than the peer's in fp32. share: what float64 rounds, of fp32's bound."""
+    many steps drift no more than the peer's in fp32. share: what float64 rounds, of fp32's."""
     theirs = bounded_steps(problem, rule, exact)
     same = {name: share * bound.error for name, bound in theirs.items()}
     assert_near(problem, exact, {name: bound.value for name, bound in theirs.items()}, same)

@@ -10,6 +10,9 @@ from peers import assert_peers, keras, run_keras
 from problems import make_problem
 from rules import Rule
 
+# Of Keras: its variables do not know numpy 2's copy keyword.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 HAT = {"epsilon_hat": True, "amsgrad": False}
 RULES = [
     Rule("Adam", {"lr": 0.01, "eps": 1e-7} | HAT),

@@ -269,11 +269,12 @@ def bounded_steps(
     trajectory: Trajectory,
     gradients: Bounded | None = None,
     steps_before: int = 0,
+    start: States | None = None,
 ) -> dict[str, Bounded]:
     """Every step on its own over bounded arrays [steps, size], from what a run held before it.
 
     gradients: [steps, size], instead of the problem's only row and heads. steps_before: how many
-    steps every tensor took before the first.
+    steps every tensor took before the first. start: the state before it, instead of a fresh one.
     """
     tensors = problem.tensors
     g = given(np.stack(list(single_gradients(problem)))) if gradients is None else gradients
@@ -293,14 +294,14 @@ def bounded_steps(
         used=used,
         momentum=None if problem.momentum is None else problem.momentum[:, None],
     )
-    start = {
-        name: given(np.where(problem.real(), values, 0.0))
-        for name, values in before_each(trajectory, problem, rule).items()
-    }
-    p = start.pop("param")
-    after_p, after_state = bounded_step(rule, numbers, g, p, start)
+    before = before_each(trajectory, problem, rule)
+    for name, values in (start or {}).items():
+        before[name][0] = values
+    held = {n: given(np.where(problem.real(), values, 0.0)) for n, values in before.items()}
+    p = held.pop("param")
+    after_p, after_state = bounded_step(rule, numbers, g, p, held)
     steps = {"param": where(used, after_p, p)}
-    for name, state in start.items():
+    for name, state in held.items():
         steps[name] = where(used, after_state[name], state)
     return steps
 
