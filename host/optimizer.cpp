@@ -101,6 +101,9 @@ void Optimizer::set_clip_norm(double clip_norm, Stream stream) {
 void Optimizer::set_loss_scale(double loss_scale, Stream stream) {
   Implementation& self = checked("set_loss_scale");
   host::expect_positive("Optimizer::set_loss_scale: loss_scale", loss_scale);
+  if (self.options.dynamic_loss_scale) {
+    host::expect_single("Optimizer::set_loss_scale: loss_scale", loss_scale);
+  }
   self.backend->check_stream(stream);
   self.options.loss_scale = loss_scale;
   self.backend->set_loss_scale(loss_scale, stream);

@@ -124,10 +124,7 @@ void validate_dynamic_loss_scale(const OptimizerOptions& options) {
   expect(dynamic.growth_interval > 0, name + ".growth_interval", "expected a number of steps > 0");
   expect(options.non_finite != NonFinite::propagate, name,
          "needs a policy that skips gradients that are not finite, not propagate");
-  // It is handed out as fp32.
-  expect_in("OptimizerOptions.loss_scale", options.loss_scale,
-            static_cast<double>(std::numeric_limits<float>::min()),
-            static_cast<double>(std::numeric_limits<float>::max()));
+  expect_single("OptimizerOptions.loss_scale", options.loss_scale);
 }
 
 std::string listed(std::span<const std::string_view> names) {
@@ -142,6 +139,11 @@ std::string ArgumentName::text() const {
   std::string text = std::string(call) + ": " + name;
   if (row >= 0) text.append("[").append(std::to_string(row)).append("]");
   return text;
+}
+
+void expect_single(const char* what, double value) {
+  expect_in(what, value, static_cast<double>(std::numeric_limits<float>::min()),
+            static_cast<double>(std::numeric_limits<float>::max()));
 }
 
 void expect_positive(const char* what, double value) {

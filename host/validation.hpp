@@ -9,6 +9,10 @@ namespace gramstep::host {
 /// Throws InvalidArgument unless value is finite and > 0.
 void expect_positive(const char* what, double value);
 
+/// Throws InvalidArgument unless value is a normal number > 0 of fp32, in which a loss scale that adapts
+/// is handed out.
+void expect_single(const char* what, double value);
+
 /// Throws InvalidArgument unless the options make sense together and for that layout.
 void validate(const Layout& layout, const OptimizerOptions& options);
 
