@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -119,4 +120,10 @@ class Rule:
         """What torch.optim, or who else has the rule, takes for an option that is left out."""
         if self.name in NOT_IN_TORCH:
             return NOT_IN_TORCH[self.name]
-        return self.torch_class()([torch.zeros(1)]).defaults
+        return torch_defaults(self.name)
+
+
+@cache
+def torch_defaults(name: str) -> dict[str, Any]:
+    """What torch.optim takes for options that are left out."""
+    return getattr(torch.optim, name)([torch.zeros(1)]).defaults
