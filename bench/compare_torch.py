@@ -138,10 +138,9 @@ def gramstep_contender(
     aggregator = "PCGrad(order=fixed)" if len(rows) > 1 else "Sum"
     optimizer = gramstep.Optimizer(
         layout,
-        gramstep.Rule.AdamW,
+        gramstep.named("AdamW", **ADAMW),
         tasks=len(rows),
         aggregator=aggregator,
-        **ADAMW,
         **machine.options,
     )
 

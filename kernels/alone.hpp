@@ -67,9 +67,10 @@ struct CombineBody {
   }
 };
 
-/// out = params + (1 - 1 / share)(z - params): from y to the average x of a schedule-free rule, where
-/// y = (1 - share) z + share x; a copy where a segment took no step yet, or there is no z. Blocks take
-/// chunks. Traffic: two reads and a write of 4 bytes an element. out may be params.
+/// out = params + beyond (z - params): from y to the average x of a schedule-free rule, where
+/// y = (1 - share) z + share x and beyond = 1 - 1 / share; a copy where a segment took no step yet, or
+/// there is no z. Blocks take chunks. Traffic: two reads and a write of 4 bytes an element. out may be
+/// params.
 struct EvaluationBody {
   static constexpr int threads = update_threads;
   const float* params;
@@ -78,13 +79,12 @@ struct EvaluationBody {
   const Chunk* chunks;
   const SegmentState* segments;
   std::int32_t chunk_count;
-  float share;
+  float beyond;
 
   struct Shared {};
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
-    const float beyond = 1.0f - 1.0f / share;
     for (std::int64_t c = x.block(); c < chunk_count; c += x.blocks()) {
       const Chunk chunk = chunks[c];
       const bool averaged = z != nullptr && segments[chunk.segment].steps > 0;

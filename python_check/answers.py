@@ -16,7 +16,7 @@ import torch
 
 import gramstep_c
 from bounded import FLUSH, UNIT
-from gramstep_c import Report, aggregator_names
+from gramstep_c import Report, aggregator_names, named
 from trajectories import c_device, to_device, to_host
 
 # Relative error of one operation in double.
@@ -53,10 +53,9 @@ class Asked:
         self.device = device
         self.optimizer = gramstep_c.Optimizer(
             layout,
-            gramstep_c.Rule.SGD,
+            named("SGD", lr=1.0),
             aggregator=aggregator,
             tasks=tasks,
-            lr=1.0,
             device=c_device(device),
             **options,
         )

@@ -88,6 +88,21 @@ def maximum(a: Bounded, b: Bounded) -> Bounded:
     return Bounded(np.maximum(a.value, b.value), np.maximum(a.error, b.error))
 
 
+def absolute(x: Bounded) -> Bounded:
+    """The size; exact."""
+    return Bounded(np.abs(x.value), x.error)
+
+
+def positive_part(x: Bounded) -> Bounded:
+    """max(x, 0); exact."""
+    return Bounded(np.maximum(x.value, 0.0), x.error)
+
+
+def sign(x: Bounded) -> Bounded:
+    """-1, 0 or 1; anything between -1 and 1 where the error may have changed it."""
+    return Bounded(np.sign(x.value), np.where(x.error < np.abs(x.value), 0.0, 2.0 * (x.error > 0)))
+
+
 def where(condition: np.ndarray, a: Bounded, b: Bounded) -> Bounded:
     """a where the condition holds, else b."""
     return Bounded(np.where(condition, a.value, b.value), np.where(condition, a.error, b.error))

@@ -12,7 +12,8 @@ import numpy as np
 
 from bounded import UNIT, Bounded
 from problems import Problem
-from trajectories import Trajectory
+from rules import Rule
+from trajectories import Trajectory, at_first
 
 # gramstep rounds a product and a sum where torch's kernels mostly take an fma: at most twice as
 # many roundings, and so at most twice torch's error.
@@ -83,10 +84,10 @@ def assert_as_accurate(
     assert_near(problem, got, exact, allowed)
 
 
-def assert_padding_untouched(problem: Problem, got: Trajectory) -> None:
-    """Padding of the parameters keeps the bits it came with, that of the state stays zero."""
+def assert_padding_untouched(problem: Problem, rule: Rule, got: Trajectory) -> None:
+    """Padding of the parameters and of the state keeps the bits it came with."""
     padding = ~problem.real()
     for name, values in got.items():
-        at_first = problem.params if name == "param" else np.zeros(problem.size, np.float32)
-        same = values[:, padding].view(np.uint32) == at_first[padding].view(np.uint32)
+        before = at_first(problem, rule, name)[padding]
+        same = values[:, padding].view(np.uint32) == before.view(np.uint32)
         assert same.all(), f"{name}: padding was written"

@@ -26,12 +26,6 @@ class Status(enum.IntEnum):
     INTERNAL_ERROR = 7
 
 
-class Rule(enum.IntEnum):
-    SGD = 0
-    Adam = 1
-    AdamW = 2
-
-
 class Projection(enum.IntEnum):
     MODEL = 0
     GROUP = 1
@@ -57,27 +51,25 @@ class GroupOptions(ctypes.Structure):
 class Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t),
-        ("rule", c_int32),
+        ("rule", c_char_p),
+        ("aggregator", c_char_p),
+        ("schedule", c_char_p),
+        ("warmup_steps", c_int64),
+        ("warmup_start_factor", c_double),
         ("projection", c_int32),
         ("tasks", c_int32),
         ("device", c_int32),
         ("ordinal", c_int32),
         ("threads", c_int32),
         ("non_finite", c_int32),
-        ("maximize", c_int32),
-        ("lr", c_double),
-        ("weight_decay", c_double),
         ("clip_norm", c_double),
-        ("loss_scale", c_double),
-        ("momentum", c_double),
-        ("dampening", c_double),
-        ("nesterov", c_int32),
-        ("amsgrad", c_int32),
-        ("beta1", c_double),
-        ("beta2", c_double),
-        ("epsilon", c_double),
         ("smoothing", c_double),
-        ("aggregator", c_char_p),
+        ("loss_scale", c_double),
+        ("dynamic_loss_scale", c_int32),
+        ("reserved", c_int32),
+        ("growth_factor", c_double),
+        ("backoff_factor", c_double),
+        ("growth_interval", c_int64),
     ]
 
 
@@ -90,6 +82,8 @@ class Gradients(ctypes.Structure):
         ("heads_size", c_int64),
         ("losses", c_void_p),
         ("losses_size", c_int64),
+        ("grad_scale", c_void_p),
+        ("found_inf", c_void_p),
         ("tasks", c_int32),
         ("reserved", c_int32),
     ]
@@ -154,6 +148,7 @@ HandleOut = POINTER(c_void_p)
 DoublesOut = POINTER(c_double)
 SizeOut = POINTER(c_int64)
 Stream = c_void_p
+TEXT = [c_char_p, c_char_p, c_size_t, POINTER(c_size_t)]
 
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "version": (c_int, []),
@@ -169,12 +164,23 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "layout_segment": (c_int, [Handle, c_char_p, SizeOut, SizeOut]),
     "aggregator_count": (c_int, []),
     "aggregator_name": (c_char_p, [c_int]),
-    "aggregator_text": (c_int, [c_char_p, c_char_p, c_size_t, POINTER(c_size_t)]),
-    "options_init": (c_int, [POINTER(Options), c_int32]),
+    "rule_count": (c_int, []),
+    "rule_name": (c_char_p, [c_int]),
+    "schedule_count": (c_int, []),
+    "schedule_name": (c_char_p, [c_int]),
+    "aggregator_text": (c_int, TEXT),
+    "rule_text": (c_int, TEXT),
+    "schedule_text": (c_int, TEXT),
+    "options_init": (c_int, [POINTER(Options)]),
     "optimizer_create": (c_int, [HandleOut, Handle, POINTER(Options)]),
     "optimizer_destroy": (None, [Handle]),
     "step": (c_int, [Handle, c_void_p, c_int64, POINTER(Gradients), Stream]),
     "set_lr": (c_int, [Handle, c_double, Stream]),
+    "set_rule": (c_int, [Handle, c_char_p, Stream]),
+    "set_schedule": (c_int, [Handle, c_char_p, c_int64, c_double, Stream]),
+    "set_clip_norm": (c_int, [Handle, c_double, Stream]),
+    "loss_scale_data": (c_int, [Handle, HandleOut]),
+    "evaluation_params": (c_int, [Handle, c_void_p, c_void_p, c_int64, Stream]),
     "set_loss_scale": (c_int, [Handle, c_double, Stream]),
     "set_active": (c_int, [Handle, c_char_p, c_int32, Stream]),
     "optimizer_report": (c_int, [Handle, POINTER(ReportNumbers), POINTER(ReportArrays), Stream]),
@@ -184,6 +190,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "state_count": (c_int, [Handle]),
     "state_name": (c_char_p, [Handle, c_int]),
     "state": (c_int, [Handle, c_char_p, HandleOut, SizeOut]),
+    "segment_state_count": (c_int, [Handle]),
+    "segment_state_name": (c_char_p, [Handle, c_int]),
+    "segment_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, Stream]),
+    "set_segment_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, Stream]),
     "plan_state_count": (c_int, [Handle]),
     "plan_state_name": (c_char_p, [Handle, c_int]),
     "plan_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, SizeOut, Stream]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,13 @@ from gramstep_abi import (
     Projection,
     ReportArrays,
     ReportNumbers,
-    Rule,
     Status,
     check,
     last_error,
     library,
 )
+from gramstep_layout import Layout
+from gramstep_texts import aggregator_names, aggregator_text, full_text, named, names_of
 
 __all__ = [
     "MAX_TASKS",
@@ -48,16 +49,17 @@ __all__ = [
     "Report",
     "ReportArrays",
     "ReportNumbers",
-    "Rule",
     "Status",
     "aggregator_names",
     "aggregator_text",
     "check",
     "default_options",
+    "full_text",
     "gradients_of",
     "last_error",
     "library",
     "named",
+    "names_of",
     "pointers",
 ]
 
@@ -82,8 +84,15 @@ def pointers(addresses: Sequence[int]) -> ctypes.Array:
     return (c_void_p * len(addresses))(*addresses)
 
 
-def gradients_of(rows: Sequence[Any], heads: Any = None, losses: Any = None) -> Gradients:
-    """One gradient row a task, the heads' gradients and the losses, which must outlive it."""
+def gradients_of(
+    rows: Sequence[Any],
+    heads: Any = None,
+    losses: Any = None,
+    grad_scale: Any = None,
+    found_inf: Any = None,
+) -> Gradients:
+    """One gradient row a task, the heads' gradients, the losses, and one number each for the loss
+    scale and for whether something not finite was found; all must outlive it."""
     places = [floats(row) for row in rows]
     row_sizes = {size for _, size in places}
     if len(row_sizes) > 1:
@@ -95,90 +104,10 @@ def gradients_of(rows: Sequence[Any], heads: Any = None, losses: Any = None) -> 
         row_sizes.pop() if row_sizes else 0,
         *floats(heads),
         *floats(losses),
+        floats(grad_scale)[0],
+        floats(found_inf)[0],
         len(rows),
     )
-
-
-class Layout:
-    """Named segments of one flat buffer."""
-
-    def __init__(self) -> None:
-        self.handle = c_void_p()
-        check(library.gramstep_layout_create(byref(self.handle)))
-
-    def __del__(self) -> None:
-        library.gramstep_layout_destroy(self.handle)
-
-    def add_group(
-        self,
-        name: str,
-        lr_scale: float = 1.0,
-        weight_decay: float | None = None,
-        maximize: bool | None = None,
-    ) -> None:
-        options = GroupOptions(
-            lr_scale,
-            float("nan") if weight_decay is None else weight_decay,
-            -1 if maximize is None else int(maximize),
-        )
-        check(library.gramstep_layout_add_group(self.handle, name.encode(), byref(options)))
-
-    def add(
-        self, name: str, shape: Sequence[int], task: int = SHARED, group: str | None = None
-    ) -> None:
-        sizes = (c_int64 * len(shape))(*shape)
-        group_name = None if group is None else group.encode()
-        check(
-            library.gramstep_layout_add(
-                self.handle, name.encode(), sizes, len(shape), task, group_name
-            )
-        )
-
-    def sizes(self) -> tuple[int, int, int]:
-        """Elements of the whole flat buffer, of its shared part, and of the heads' part."""
-        sizes = [c_int64() for _ in range(3)]
-        check(library.gramstep_layout_sizes(self.handle, *[byref(size) for size in sizes]))
-        return sizes[0].value, sizes[1].value, sizes[2].value
-
-    def segment(self, name: str) -> slice:
-        """Where a segment is in the flat buffer."""
-        offset, size = c_int64(), c_int64()
-        check(
-            library.gramstep_layout_segment(self.handle, name.encode(), byref(offset), byref(size))
-        )
-        return slice(offset.value, offset.value + size.value)
-
-
-def named(aggregator: str, **options: Any) -> str:
-    """An aggregator's text: its name, and the options that depart from its defaults."""
-
-    def written(value: Any) -> str:
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, str | int):
-            return str(value)
-        if np.ndim(value) == 1:
-            return "[" + ", ".join(repr(float(each)) for each in value) + "]"
-        return repr(float(value))
-
-    pairs = [f"{name}={written(value)}" for name, value in options.items()]
-    return f"{aggregator}({', '.join(pairs)})" if pairs else aggregator
-
-
-def aggregator_names() -> list[str]:
-    """The names of all aggregators of the library."""
-    count = library.gramstep_aggregator_count()
-    return [library.gramstep_aggregator_name(i).decode() for i in range(count)]
-
-
-def aggregator_text(aggregator: str) -> str:
-    """An aggregator's text with all its options."""
-    needed = c_size_t()
-    text = aggregator.encode()
-    check(library.gramstep_aggregator_text(text, None, 0, byref(needed)))
-    room = ctypes.create_string_buffer(needed.value)
-    check(library.gramstep_aggregator_text(text, room, needed.value, None))
-    return room.value.decode()
 
 
 @dataclass
@@ -211,19 +140,20 @@ class Memory:
         self.owner = owner  # a view keeps this object, and so the memory, alive
 
 
-def default_options(rule: Rule) -> Options:
+def default_options() -> Options:
     """What gramstep_options_init fills in."""
     options = Options()
-    check(library.gramstep_options_init(byref(options), rule))
+    check(library.gramstep_options_init(byref(options)))
     return options
 
 
 class Optimizer:
-    """An optimizer; `changes` are fields of Options that depart from the rule's defaults."""
+    """An optimizer; `rule` is a text, `changes` are fields of Options that depart from defaults."""
 
-    def __init__(self, layout: Layout, rule: Rule, **changes: Any) -> None:
+    def __init__(self, layout: Layout, rule: str = "SGD", **changes: Any) -> None:
         self.handle = c_void_p()
-        self.options = default_options(rule)
+        self.options = default_options()
+        changes["rule"] = rule
         fields = {name for name, _ in Options._fields_}
         if unknown := set(changes) - fields:
             raise TypeError(f"got options {sorted(unknown)}, expected some of {sorted(fields)}")
@@ -245,9 +175,11 @@ class Optimizer:
         heads: Any = None,
         losses: Any = None,
         stream: int | None = None,
+        **scaling: Any,
     ) -> None:
-        """One step: params, one gradient row a task, the heads' gradients, the losses."""
-        gradients = gradients_of(rows, heads, losses)
+        """One step: params, one gradient row a task, the heads' gradients, the losses; scaling:
+        grad_scale and found_inf."""
+        gradients = gradients_of(rows, heads, losses, **scaling)
         check(library.gramstep_step(self.handle, *floats(params), byref(gradients), stream))
 
     def stepper(self, params: Any, rows: Sequence[Any], losses: Any = None) -> Callable[[], None]:
@@ -265,6 +197,42 @@ class Optimizer:
 
     def set_lr(self, lr: float, stream: int | None = None) -> None:
         check(library.gramstep_set_lr(self.handle, lr, stream))
+
+    def set_rule(self, rule: str, stream: int | None = None) -> None:
+        check(library.gramstep_set_rule(self.handle, rule.encode(), stream))
+
+    def set_schedule(
+        self,
+        schedule: str | None,
+        warmup_steps: int = 0,
+        warmup_start_factor: float = 1 / 3,
+        stream: int | None = None,
+    ) -> None:
+        """None: a constant learning rate."""
+        text = None if schedule is None else schedule.encode()
+        check(
+            library.gramstep_set_schedule(
+                self.handle, text, warmup_steps, warmup_start_factor, stream
+            )
+        )
+
+    def set_clip_norm(self, clip_norm: float, stream: int | None = None) -> None:
+        check(library.gramstep_set_clip_norm(self.handle, clip_norm, stream))
+
+    def loss_scale(self) -> Memory:
+        """Where the loss scale of the next step is, one number on the optimizer's device."""
+        data = c_void_p()
+        check(library.gramstep_loss_scale_data(self.handle, byref(data)))
+        return Memory(data.value or 0, 1, self.options.device, self)
+
+    def evaluation_params(self, params: Any, out: Any, stream: int | None = None) -> None:
+        """out becomes the parameters to evaluate a model with."""
+        address, size = floats(out)
+        check(
+            library.gramstep_evaluation_params(
+                self.handle, floats(params)[0], address, size, stream
+            )
+        )
 
     def set_loss_scale(self, loss_scale: float, stream: int | None = None) -> None:
         check(library.gramstep_set_loss_scale(self.handle, loss_scale, stream))
@@ -316,6 +284,24 @@ class Optimizer:
         data, size = c_void_p(), c_int64()
         check(library.gramstep_state(self.handle, name.encode(), byref(data), byref(size)))
         return Memory(data.value or 0, size.value, self.options.device, self)
+
+    def segment_state_names(self) -> list[str]:
+        name, count = (getattr(library, f"gramstep_segment_state_{of}") for of in ("name", "count"))
+        return [name(self.handle, i).decode() for i in range(count(self.handle))]
+
+    def segment_state(self, name: str, segments: int, stream: int | None = None) -> np.ndarray:
+        """A scalar that the rule keeps for every segment, of all segments in the layout's order."""
+        values = np.full(segments, np.nan)
+        place = values.ctypes.data_as(POINTER(c_double))
+        call = library.gramstep_segment_state
+        check(call(self.handle, name.encode(), place, segments, stream))
+        return values
+
+    def set_segment_state(self, name: str, values: Any, stream: int | None = None) -> None:
+        values = np.ascontiguousarray(values, dtype=np.float64)
+        place = values.ctypes.data_as(POINTER(c_double))
+        call = library.gramstep_set_segment_state
+        check(call(self.handle, name.encode(), place, values.size, stream))
 
     def plan_state_names(self) -> list[str]:
         count = library.gramstep_plan_state_count(self.handle)

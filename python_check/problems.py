@@ -75,6 +75,7 @@ class Problem:
     heads: np.ndarray  # [steps, heads size] fp32, NaN in the padding
     active: np.ndarray  # [steps, tensors]
     lr: np.ndarray  # [steps] factors on the rule's lr
+    momentum: np.ndarray | None = None  # [steps] in the place of the rule's momentum or beta1
     groups: dict[str, Group] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,18 +1,69 @@
-"""Rules by torch.optim's names, and their formulas over bounded arrays."""
+"""Rules by the names and options of torch.optim, or of who else has them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import gramstep_c
-from bounded import Bounded, maximum, sqrt, where
 
 # torch.optim's name of an option, where the C ABI has another.
 C_NAMES = {"eps": "epsilon"}
+
+# The rules whose authors have an optimizer for torch, and its name in their package.
+SCHEDULE_FREE = {"ScheduleFreeSGD": "SGDScheduleFree", "ScheduleFreeAdamW": "AdamWScheduleFree"}
+
+# What optax and authors take for an option that is left out, with torch.optim's names for options.
+NOT_IN_TORCH: dict[str, dict[str, Any]] = {
+    "Lion": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0},
+    "AdEMAMix": {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999, 0.9999),
+        "alpha": 5.0,
+        "beta3_warmup": 0,
+        "alpha_warmup": 0,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+    },
+    "ScheduleFreeSGD": {
+        "lr": 1.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "r": 0.0,
+        "weight_lr_power": 2.0,
+    },
+    "ScheduleFreeAdamW": {
+        "lr": 2.5e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "r": 0.0,
+        "weight_lr_power": 2.0,
+    },
+}
+
+# Options of gramstep that torch.optim's class does not take.
+ONLY_OURS = {"maximize": False, "epsilon_hat": False}
+
+MOMENTS = ["exp_avg", "exp_avg_sq"]
+
+# The names of the state, where no option changes them.
+STATES = {
+    "NAdam": MOMENTS,
+    "RAdam": MOMENTS,
+    "Adamax": ["exp_avg", "exp_inf"],
+    "Adagrad": ["sum"],
+    "Adadelta": ["square_avg", "acc_delta"],
+    "Lion": ["exp_avg"],
+    "AdEMAMix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
+    "ScheduleFreeSGD": ["z"],
+    "ScheduleFreeAdamW": ["z", "exp_avg_sq"],
+}
 
 
 @dataclass(frozen=True)
@@ -26,86 +77,53 @@ class Rule:
         values = [f"{key}={value}".replace(" ", "") for key, value in self.options.items()]
         return "-".join([self.name, *values])
 
-    def torch_class(self) -> type[torch.optim.Optimizer]:
-        """The class of that name in torch.optim."""
+    def torch_class(self) -> Any:
+        """The class of that name in torch.optim, or the authors'; skips where that is missing."""
+        if self.name in SCHEDULE_FREE:
+            return getattr(pytest.importorskip("schedulefree"), SCHEDULE_FREE[self.name])
         return getattr(torch.optim, self.name)
 
-    def c_rule(self) -> gramstep_c.Rule:
-        """The rule of that name in the C ABI."""
-        return gramstep_c.Rule[self.name]
-
-    def c_options(self) -> dict[str, Any]:
-        """The options by the C ABI's names."""
+    def text(self) -> str:
+        """The rule as the C ABI takes it."""
         renamed = {C_NAMES.get(key, key): value for key, value in self.options.items()}
-        if betas := renamed.pop("betas", None):
-            renamed["beta1"], renamed["beta2"] = betas
-        return renamed
+        for index, beta in enumerate(renamed.pop("betas", ())):
+            renamed[f"beta{index + 1}"] = beta
+        plain = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in renamed.items()}
+        return gramstep_c.named(self.name, **plain)
 
     def state_names(self) -> list[str]:
         """The names of the state that these options keep."""
+        if self.name in STATES:
+            return STATES[self.name]
         if self.name == "SGD":
             return ["momentum_buffer"] if self["momentum"] else []
-        return ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if self["amsgrad"] else [])
+        if self.name == "RMSprop":
+            kept = {"momentum_buffer": self["momentum"], "grad_avg": self["centered"]}
+            return ["square_avg", *[name for name, keeps in kept.items() if keeps]]
+        return MOMENTS + (["max_exp_avg_sq"] if self["amsgrad"] else [])
+
+    def initial(self, state: str) -> np.float32:
+        """What every element of a state begins with."""
+        return np.float32(self["initial_accumulator_value"] if state == "sum" else 0.0)
+
+    def changed(self, **options: Any) -> Rule:
+        """The rule with some options changed."""
+        return Rule(self.name, {**self.options, **options})
 
     def __getitem__(self, option: str) -> Any:
-        return self.options.get(option, self.torch_defaults()[option])
+        if option in self.options:
+            return self.options[option]
+        defaults = self.defaults()
+        return defaults[option] if option in defaults else ONLY_OURS[option]
 
-    def torch_defaults(self) -> dict[str, Any]:
-        """What torch.optim takes for an option that is left out."""
-        return self.torch_class()([torch.zeros(1)]).defaults
-
-
-@dataclass
-class StepNumbers:
-    """What a rule is told of one step, element by element, in float64."""
-
-    lr: np.ndarray
-    weight_decay: np.ndarray
-    t: np.ndarray  # which step of the element's tensor it is, 1 for the first
+    def defaults(self) -> dict[str, Any]:
+        """What torch.optim, or who else has the rule, takes for an option that is left out."""
+        if self.name in NOT_IN_TORCH:
+            return NOT_IN_TORCH[self.name]
+        return torch_defaults(self.name)
 
 
-def bounded_step(
-    rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: dict[str, Bounded]
-) -> tuple[Bounded, dict[str, Bounded]]:
-    """The new parameters and state; g is the gradient to descend along."""
-    step = sgd_step if rule.name == "SGD" else adam_step
-    return step(rule, numbers, g, p, state)
-
-
-def add_l2(numbers: StepNumbers, g: Bounded, p: Bounded) -> Bounded:
-    """g + weight_decay * p, and no operation where there is no decay."""
-    return where(numbers.weight_decay != 0, g + p * numbers.weight_decay, g)
-
-
-def sgd_step(
-    rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: dict[str, Bounded]
-) -> tuple[Bounded, dict[str, Bounded]]:
-    """torch.optim.SGD."""
-    momentum = rule["momentum"]
-    g = add_l2(numbers, g, p)
-    if momentum:
-        b = state["momentum_buffer"] * momentum + g * (1 - rule["dampening"])
-        b = where(numbers.t == 1, g, b)
-        state = {"momentum_buffer": b}
-        g = g + b * momentum if rule["nesterov"] else b
-    return p - g * numbers.lr, state
-
-
-def adam_step(
-    rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: dict[str, Bounded]
-) -> tuple[Bounded, dict[str, Bounded]]:
-    """torch.optim.Adam and AdamW, which differ in where the weight decay goes."""
-    beta1, beta2 = rule["betas"]
-    if rule.name == "AdamW":
-        p = p - p * (numbers.lr * numbers.weight_decay)
-    else:
-        g = add_l2(numbers, g, p)
-    m, v = state["exp_avg"], state["exp_avg_sq"]
-    m = m + (g - m) * (1 - beta1)
-    v = v * beta2 + g * g * (1 - beta2)
-    new_state = {"exp_avg": m, "exp_avg_sq": v}
-    if rule["amsgrad"]:
-        v = new_state["max_exp_avg_sq"] = maximum(state["max_exp_avg_sq"], v)
-    c1, c2 = 1 - beta1**numbers.t, 1 - beta2**numbers.t
-    denominator = sqrt(v) * (1 / np.sqrt(c2)) + rule["eps"]
-    return p - m * (numbers.lr / c1) / denominator, new_state
+@cache
+def torch_defaults(name: str) -> dict[str, Any]:
+    """What torch.optim takes for options that are left out."""
+    return getattr(torch.optim, name)([torch.zeros(1)]).defaults

@@ -27,8 +27,7 @@ BAD_TEXTS = {
 def make(text: str, tasks: int = TASKS, **options: Any) -> gramstep_c.Optimizer:
     layout = gramstep_c.Layout()
     layout.add("x", (3,))
-    rule = gramstep_c.Rule.SGD
-    return gramstep_c.Optimizer(layout, rule, aggregator=text, tasks=tasks, **options)
+    return gramstep_c.Optimizer(layout, aggregator=text, tasks=tasks, **options)
 
 
 @pytest.mark.parametrize("what", BAD_TEXTS)
@@ -212,8 +211,7 @@ def test_foreign_plans(other: dict[str, Any]) -> None:
         layout = gramstep_c.Layout()
         layout.add("x", (3,))
         layout.add("y", (3,))
-        rule = gramstep_c.Rule.SGD
-        return gramstep_c.Optimizer(layout, rule, aggregator=text, tasks=tasks, **options)
+        return gramstep_c.Optimizer(layout, aggregator=text, tasks=tasks, **options)
 
     to = made()
     params, rows = np.zeros(256, np.float32), [np.ones(256, np.float32)] * TASKS

@@ -24,9 +24,7 @@ class Trainer:
     def __init__(self, device: str) -> None:
         layout = small_layout()
         self.size, self.shared, self.heads_size = layout.sizes()
-        self.optimizer = gramstep_c.Optimizer(
-            layout, gramstep_c.Rule.AdamW, tasks=2, device=c_device(device)
-        )
+        self.optimizer = gramstep_c.Optimizer(layout, "AdamW", tasks=2, device=c_device(device))
         self.device = device
         self.params = torch.ones(self.size, device=device)
         self.rows = [torch.full((self.shared,), value, device=device) for value in (0.5, -0.25)]
@@ -191,11 +189,9 @@ def test_foreign_state(trainer: Trainer) -> None:
     layout.add("head", (3,), task=1)
     device = c_device(trainer.device)
     others = [
-        gramstep_c.Optimizer(layout, gramstep_c.Rule.AdamW, tasks=2, device=device),
-        gramstep_c.Optimizer(small_layout(), gramstep_c.Rule.SGD, tasks=2, device=device),
-        gramstep_c.Optimizer(
-            small_layout(), gramstep_c.Rule.AdamW, tasks=2, device=device, amsgrad=1
-        ),
+        gramstep_c.Optimizer(layout, "AdamW", tasks=2, device=device),
+        gramstep_c.Optimizer(small_layout(), "SGD", tasks=2, device=device),
+        gramstep_c.Optimizer(small_layout(), "AdamW(amsgrad=true)", tasks=2, device=device),
     ]
     for other in others:
         with pytest.raises(GramstepError) as caught:

@@ -1,63 +1,54 @@
-"""A hundred steps of SGD, Adam and AdamW beside torch.optim: see compare.py for what is asked."""
+"""A hundred steps of every rule beside torch.optim: see compare.py for what is asked."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from compare import assert_as_accurate, assert_padding_untouched, assert_steps_right
-from problems import eventful_problem, make_problem, steady_problem
+from problems import Problem, eventful_problem, make_problem, steady_problem
+from rule_grids import COMBINED, ONE_OF_EACH, TORCHS_GRID, UNUSUAL, of_grid, sgd_rules
 from rules import Rule
 from trajectories import GramstepRun, bounded_steps, run_gramstep, run_torch
 
 PROBLEMS = {"steady": steady_problem, "eventful": eventful_problem}
 
 
-def sgd_rules() -> list[Rule]:
-    """SGD: every way to use momentum, with and without weight decay, down and up."""
-    momenta = [
-        {},
-        {"momentum": 0.9},
-        {"momentum": 0.9, "dampening": 0.5},
-        {"momentum": 0.9, "dampening": 1.0},
-        {"momentum": 0.9, "nesterov": True},
-    ]
-    return [
-        Rule("SGD", {"lr": 0.05, **momentum, "weight_decay": weight_decay, "maximize": maximize})
-        for momentum, weight_decay, maximize in product(momenta, [0.0, 0.1], [False, True])
-    ]
+def has_fused(rule: Rule, device: str) -> bool:
+    """Whether torch has a fused kernel; its Adagrad's is for the CPU, and for a plain lr."""
+    if rule.name == "Adagrad":
+        return device == "cpu" and not isinstance(rule["lr"], torch.Tensor)
+    return rule.name in ("SGD", "Adam", "AdamW")
 
 
-def adam_rules(name: str) -> list[Rule]:
-    """Adam or AdamW: with and without AMSGrad and weight decay, down and up; unusual moments."""
-    switches = [
-        {"amsgrad": amsgrad, "weight_decay": weight_decay, "maximize": maximize}
-        for amsgrad, weight_decay, maximize in product([False, True], [0.0, 0.1], [False, True])
-    ]
-    moments = [
-        {"betas": betas, "eps": 1e-3, "amsgrad": amsgrad, "weight_decay": 0.1}
-        for betas, amsgrad in product([(0.999, 0.4), (0.0, 0.9)], [False, True])
-    ]
-    return [Rule(name, {"lr": 0.01, **options}) for options in switches + moments]
-
-
-RULES = [*sgd_rules(), *adam_rules("Adam"), *adam_rules("AdamW")]
-
-
-@pytest.mark.parametrize("kind", PROBLEMS)
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_steps_are_torchs(rule: Rule, kind: str, device: str) -> None:
-    problem = PROBLEMS[kind]()
+def assert_torchs(problem: Problem, rule: Rule, device: str) -> None:
+    """Every step is torch's, and many of them drift no more than torch's in fp32."""
     got = run_gramstep(problem, rule, device)
-    assert_padding_untouched(problem, got)
+    assert_padding_untouched(problem, rule, got)
     exact_steps = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
     assert_steps_right(problem, got, exact_steps, bounded_steps(problem, rule, got))
     exact = run_torch(problem, rule, torch.float64, foreach=False)
-    for how in ({"foreach": False}, {"fused": True}):
+    hows = [{"foreach": False}]
+    if has_fused(rule, device):
+        hows.append({"fused": True})
+    elif not isinstance(rule["lr"], torch.Tensor):
+        hows.append({"foreach": True})
+    for how in hows:
         assert_as_accurate(problem, got, run_torch(problem, rule, device=device, **how), exact)
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+@pytest.mark.parametrize("rule", [*COMBINED, *of_grid(UNUSUAL)], ids=str)
+def test_steps_are_torchs(rule: Rule, kind: str, device: str) -> None:
+    assert_torchs(PROBLEMS[kind](), rule, device)
+
+
+@pytest.mark.parametrize("rule", of_grid(TORCHS_GRID), ids=str)
+def test_steps_of_torchs_grid(rule: Rule, device: str) -> None:
+    """The options of torch's own tests."""
+    tensor_lr = isinstance(rule["lr"], torch.Tensor)  # of which a tenth is no number of fp32
+    assert_torchs(steady_problem() if tensor_lr else eventful_problem(), rule, device)
 
 
 def test_problems_are_eventful() -> None:
@@ -73,7 +64,7 @@ def test_problems_are_eventful() -> None:
     assert (problem.params == 0).any()
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", TORCHS_GRID)
 def test_defaults_are_torchs(name: str, device: str) -> None:
     """An option that is left out means what it means in torch.optim."""
     problem = make_problem(steps=3)
@@ -104,7 +95,7 @@ def test_lr_of_report(device: str) -> None:
         assert run.optimizer.report().numbers.lr == problem.lr[step] * 0.05
 
 
-@pytest.mark.parametrize("rule", [RULES[-1], sgd_rules()[-1]], ids=str)
+@pytest.mark.parametrize("rule", [*ONE_OF_EACH, sgd_rules()[-1]], ids=str)
 def test_copied_state_continues(rule: Rule, device: str) -> None:
     """State and step counts, moved to another optimizer halfway, go on with the same bits."""
     problem = eventful_problem()
@@ -124,7 +115,9 @@ def test_copied_state_continues(rule: Rule, device: str) -> None:
 def test_unaligned_memory(device: str) -> None:
     """Memory that is aligned to 4 bytes but not to 16 gives the same bits."""
     problem = eventful_problem()
-    aligned, shifted = (GramstepRun(problem, RULES[-1], device, shift=shift) for shift in (0, 1))
+    aligned, shifted = (
+        GramstepRun(problem, ONE_OF_EACH[1], device, shift=shift) for shift in (0, 1)
+    )
     assert (aligned.params.data_ptr() % 16, shifted.params.data_ptr() % 16) == (0, 4)
     for step in range(20):
         aligned.step(step)
@@ -133,12 +126,12 @@ def test_unaligned_memory(device: str) -> None:
         np.testing.assert_array_equal(shifted.state(name).view(np.uint32), values.view(np.uint32))
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
-def test_subnormal_gradients(name: str, device: str) -> None:
+@pytest.mark.parametrize("rule", ONE_OF_EACH, ids=str)
+def test_subnormal_gradients(rule: Rule, device: str) -> None:
     """Subnormal numbers are flushed to zero, as torch does not: no more than 2^-126 apart."""
     problem = make_problem(steps=5)
     problem.rows *= np.float32(1e-38)
-    rule = Rule(name, {"lr": 0.01, **({"momentum": 0.9} if name == "SGD" else {})})
+    rule = rule.changed(weight_decay=0.0)
     got = run_gramstep(problem, rule, device)
     exact = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
     assert_steps_right(problem, got, exact, bounded_steps(problem, rule, got))

@@ -9,7 +9,7 @@ import torch
 import gramstep_c
 from answers import answer_to
 from bounded import UNIT
-from gramstep_c import Rule, named
+from gramstep_c import named
 from toy import CAGRAD, FLOOR, LEAST, NASH, front, losses, losses_and_gradients, shortfall, train
 
 # How far from the front counts as on it, in units of the losses, of which a wall is 15 above it.
@@ -109,7 +109,7 @@ def descend(
     layout.add("x", (2,))
     size = layout.sizes()[0]
     optimizer = gramstep_c.Optimizer(
-        layout, Rule.SGD, aggregator=aggregator, tasks=len(factors), lr=lr, threads=1
+        layout, named("SGD", lr=lr), aggregator=aggregator, tasks=len(factors), threads=1
     )
     params = np.zeros(size, np.float32)
     rows = np.zeros((len(factors), size), np.float32)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import gramstep_c
+from gramstep_c import named
 
 LEAST = 5e-6
 
@@ -111,10 +112,9 @@ def train(
     size = layout.sizes()[0]
     optimizer = gramstep_c.Optimizer(
         layout,
-        gramstep_c.Rule.Adam,
+        named("Adam", lr=1e-3),
         aggregator=aggregator,
         tasks=2,
-        lr=1e-3,
         threads=1,
         **options,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import gramstep_c
 from bounded import Bounded, given, where
 from gramstep_c import Report
 from problems import Problem
-from rules import Rule, StepNumbers, bounded_step
+from rule_steps import StepNumbers, bounded_step
+from rules import SCHEDULE_FREE, Rule
 
 # Copies of the flat buffers of parameters ("param") and state, by torch.optim's name.
 States = dict[str, np.ndarray]
@@ -50,15 +52,15 @@ class GramstepRun:
         self.problem = problem
         self.device = device
         self.shift = shift
-        self.lr = rule["lr"]
+        self.lr = float(rule["lr"])
+        self.scheduled = "schedule" in options or "warmup_steps" in options
         self.active = np.ones(len(problem.tensors), dtype=bool)
         options = {
             "tasks": problem.tasks,
             "device": c_device(device),
-            **rule.c_options(),
             **options,
         }
-        self.optimizer = gramstep_c.Optimizer(problem.layout, rule.c_rule(), **options)
+        self.optimizer = gramstep_c.Optimizer(problem.layout, rule.text(), **options)
         self.params = self.put(problem.params)
 
     def put(self, values: np.ndarray) -> torch.Tensor:
@@ -67,16 +69,18 @@ class GramstepRun:
         memory[self.shift :] = torch.tensor(values)
         return memory[self.shift :]
 
-    def step(self, step: int, gradient_scale: float = 1.0) -> None:
-        """Takes one step of the problem, its gradients multiplied by gradient_scale."""
+    def step(self, step: int, gradient_scale: float = 1.0, **scaling: Any) -> None:
+        """Takes one step of the problem, its gradients multiplied by gradient_scale; the learning
+        rate is the problem's, unless the optimizer has a schedule. scaling: see Optimizer.step."""
         problem = self.problem
-        self.optimizer.set_lr(float(problem.lr[step] * self.lr))
+        if not self.scheduled:
+            self.optimizer.set_lr(float(problem.lr[step] * self.lr))
         for index in np.flatnonzero(self.active != problem.active[step]):
             self.active[index] = not self.active[index]
             self.optimizer.set_active(problem.tensors[index].name, bool(self.active[index]))
         scale = np.float32(gradient_scale)
         rows = [self.put(row * scale) for row in problem.rows[step]]
-        self.optimizer.step(self.params, rows, self.put(problem.heads[step] * scale))
+        self.optimizer.step(self.params, rows, self.put(problem.heads[step] * scale), **scaling)
 
     def state(self, name: str) -> np.ndarray:
         """Parameters ("param") or a state buffer, copied to the host."""
@@ -127,16 +131,23 @@ class TorchRun:
             self.flat[place].view(tensor.shape).requires_grad_()
             for tensor, place in zip(problem.tensors, problem.places, strict=True)
         ]
+        # torch divides a learning rate that is a tensor in the tensor's own precision.
+        options = {k: v.to(dtype) if torch.is_tensor(v) else v for k, v in rule.options.items()}
         groups = []
         for tensor, parameter in zip(problem.tensors, self.params, strict=True):
             group = problem.group(tensor)
-            settings: dict[str, Any] = {"params": [parameter], "lr": group.lr_scale * rule["lr"]}
+            settings: dict[str, Any] = {
+                "params": [parameter],
+                "lr": group.lr_scale * options.get("lr", rule["lr"]),
+            }
+            if rule.name in SCHEDULE_FREE:
+                settings["train_mode"] = True
             if group.weight_decay is not None:
                 settings["weight_decay"] = group.weight_decay
             if group.maximize is not None:
                 settings["maximize"] = group.maximize
             groups.append(settings)
-        self.optimizer = rule.torch_class()(groups, **rule.options, **how)
+        self.optimizer = rule.torch_class()(groups, **options, **how)
 
     def set_gradients(self, step: int, gradient: np.ndarray) -> None:
         """Gives every tensor that has a gradient in this step its part of a flat gradient."""
@@ -150,7 +161,11 @@ class TorchRun:
         """Sets every group's learning rate for this step."""
         for tensor, group in zip(self.problem.tensors, self.optimizer.param_groups, strict=True):
             scale = self.problem.group(tensor).lr_scale
-            group["lr"] = float(self.problem.lr[step] * self.rule["lr"]) * scale
+            lr = float(self.problem.lr[step] * self.rule["lr"]) * scale
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
 
     def set_states(self, states: States) -> None:
         """Overwrites parameters and what state torch has made."""
@@ -191,8 +206,31 @@ def run_torch(
     gradients: flat ones, instead of the problem's only row and heads. resume: another's trajectory,
     from whose parameters and state every single step starts.
     """
-    run, steps = TorchRun(problem, rule, dtype, device, **how), []
-    started = None if resume is None else before_each(resume, problem)
+    with default_dtype(dtype):
+        return recorded_torch(
+            TorchRun(problem, rule, dtype, device, **how), gradients, resume, before_step
+        )
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """In which torch.optim keeps its counts and products, float32 unless float64 is default."""
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def recorded_torch(
+    run: TorchRun,
+    gradients: Sequence[np.ndarray] | None,
+    resume: Trajectory | None,
+    before_step: Callable[[TorchRun], None],
+) -> Trajectory:
+    """What a run of torch.optim holds after each step; see run_torch."""
+    problem, rule, steps = run.problem, run.rule, []
+    started = None if resume is None else before_each(resume, problem, rule)
     for step, gradient in enumerate(single_gradients(problem) if gradients is None else gradients):
         if started is not None:
             run.set_states({name: values[step] for name, values in started.items()})
@@ -210,21 +248,33 @@ def single_gradients(problem: Problem) -> Iterator[np.ndarray]:
         yield np.concatenate([row, heads])
 
 
-def before_each(trajectory: Trajectory, problem: Problem) -> Trajectory:
+def before_each(trajectory: Trajectory, problem: Problem, rule: Rule) -> Trajectory:
     """What every step of a trajectory started from."""
-    started = {}
-    for name, values in trajectory.items():
-        at_first = problem.params if name == "param" else np.zeros(problem.size)
-        started[name] = np.concatenate([at_first[None], values[:-1]]).astype(np.float32)
-    return started
+    return {
+        name: np.concatenate([at_first(problem, rule, name)[None], values[:-1]], dtype=values.dtype)
+        for name, values in trajectory.items()
+    }
+
+
+def at_first(problem: Problem, rule: Rule, name: str) -> np.ndarray:
+    """Parameters ("param") or a state buffer before the first step."""
+    if name == "param":
+        return problem.params
+    return np.full(problem.size, rule.initial(name), np.float32)
 
 
 def bounded_steps(
-    problem: Problem, rule: Rule, trajectory: Trajectory, gradients: Bounded | None = None
+    problem: Problem,
+    rule: Rule,
+    trajectory: Trajectory,
+    gradients: Bounded | None = None,
+    steps_before: int = 0,
+    start: States | None = None,
 ) -> dict[str, Bounded]:
     """Every step on its own over bounded arrays [steps, size], from what a run held before it.
 
-    gradients: [steps, size], instead of the problem's only row and heads.
+    gradients: [steps, size], instead of the problem's only row and heads. steps_before: how many
+    steps every tensor took before the first. start: the state before it, instead of a fresh one.
     """
     tensors = problem.tensors
     g = given(np.stack(list(single_gradients(problem)))) if gradients is None else gradients
@@ -234,22 +284,24 @@ def bounded_steps(
     )
     g = Bounded(np.where(used, g.value, 0.0) * sign, np.where(used, g.error, 0.0))
     lr_scale = problem.elements([problem.group(tensor).lr_scale for tensor in tensors], 1.0)
-    taken = np.cumsum(problem.active, axis=0)
+    taken = steps_before + np.cumsum(problem.active, axis=0)
     numbers = StepNumbers(
-        lr=problem.lr[:, None] * rule["lr"] * lr_scale,
+        lr=problem.lr[:, None] * float(rule["lr"]) * lr_scale,
         weight_decay=problem.elements(
             [pick(problem.group(t).weight_decay, rule["weight_decay"]) for t in tensors], 0.0
         ),
         t=np.stack([problem.elements(np.maximum(row, 1), 1) for row in taken]),
+        used=used,
+        momentum=None if problem.momentum is None else problem.momentum[:, None],
     )
-    start = {
-        name: given(np.where(problem.real(), values, 0.0))
-        for name, values in before_each(trajectory, problem).items()
-    }
-    p = start.pop("param")
-    after_p, after_state = bounded_step(rule, numbers, g, p, start)
+    before = before_each(trajectory, problem, rule)
+    for name, values in (start or {}).items():
+        before[name][0] = values
+    held = {n: given(np.where(problem.real(), values, 0.0)) for n, values in before.items()}
+    p = held.pop("param")
+    after_p, after_state = bounded_step(rule, numbers, g, p, held)
     steps = {"param": where(used, after_p, p)}
-    for name, state in start.items():
+    for name, state in held.items():
         steps[name] = where(used, after_state[name], state)
     return steps
 

@@ -165,8 +165,8 @@ class GRAMSTEP_EXPORT Optimizer {
   /// InvalidState where the optimizer was made without a clip and so does not look at norms.
   void set_clip_norm(double clip_norm, Stream stream = nullptr);
 
-  /// Sets the loss scale, finite and > 0, for the steps queued after it, graphs included; one that adapts
-  /// goes on from there.
+  /// Sets the loss scale, finite and > 0, for the steps queued after it, graphs included; one that adapts,
+  /// whose numbers are fp32, goes on from there.
   void set_loss_scale(double loss_scale, Stream stream = nullptr);
 
   /// The loss scale of the next step, one fp32 number on the optimizer's device, valid as long as the
