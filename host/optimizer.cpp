@@ -129,7 +129,8 @@ void Optimizer::evaluation_params(std::span<const float> params, std::span<float
       [&](const auto& rule) {
         if constexpr (requires { rule.averaging(); }) {
           body.z = self.states[static_cast<std::size_t>(self.state_index("z"))];
-          body.share = static_cast<float>(rule.averaging());
+          // In double: it is what is left of two numbers near 1.
+          body.beyond = static_cast<float>(1.0 - 1.0 / rule.averaging());
         }
       },
       self.options.rule);

@@ -114,7 +114,7 @@ TEST(EvaluationBody, HasTheBitsOfOneThreadInPlaceAndApart) {
                                  .chunks = rig.setup.work.chunks.data(),
                                  .segments = rig.segments.data(),
                                  .chunk_count = rig.chunks(),
-                                 .share = 0.9f};
+                                 .beyond = 1.0f - 1.0f / 0.9f};
     for (const float* z : {body.z, static_cast<const float*>(nullptr)}) {
       Floats expected(rig.layout.size(), shift), got(rig.layout.size(), shift);
       body.z = z;

@@ -108,7 +108,7 @@ class StageRig {
   void run_update_on_cpu() {
     const host::FlushToZero flush;
     const kernels::OneOfT<Aggregator> held = aggregator();
-    host::choose_leaves().leaves->update_of(setup.rule)(
+    host::choose_leaves().leaves->update_of(setup.rule).apply(
         update_arguments(), setup.traits.elementwise ? &held : nullptr, 0, chunks());
   }
 
