@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "gramstep/optimizer.hpp"
 #include "host/aggregator_traits.hpp"
+#include "host/places.hpp"
 #include "host/work_table.hpp"
 #include "kernels/alone.hpp"
 
@@ -16,6 +18,7 @@ namespace gramstep::host {
 struct Setup {
   std::vector<std::int32_t> projection_of;  // [segments]
   Work work;
+  Places places;
   std::vector<kernels::GroupSettings> groups;  // what they leave to the rule still open
   std::vector<kernels::SegmentState> segments;  // as they are before the first step
   kernels::StepState initial;
@@ -43,7 +46,14 @@ struct Setup {
   /// sets of a cache.
   std::int64_t momentum_stride() const { return work.shared_size + 272; }
   /// Elements of Backend::state(index).
-  std::int64_t state_size(int index) const { return index < states ? size : momenta(); }
+  std::int64_t state_size(int index) const {
+    return index < states ? places.sizes[static_cast<std::size_t>(index)] : momenta();
+  }
+  /// Where Backend::state(index) begins in one array of all of them that lie `apart` elements from each
+  /// other; of index = states, how long it is.
+  std::int64_t state_offset(int index, std::int64_t apart) const {
+    return std::accumulate(places.sizes.begin(), places.sizes.begin() + index, apart * index);
+  }
   /// Elements of all momenta; 0 for an aggregator without any.
   std::int64_t momenta() const { return traits.momentum ? 2 * tasks * momentum_stride() : 0; }
 
@@ -53,10 +63,6 @@ struct Setup {
 
 /// What of the options may be set between steps, as the plan reads it.
 kernels::Controls controls_of(const OptimizerOptions& options);
-
-/// The names of a rule's state with its options, and of its scalars by segment.
-std::span<const std::string_view> state_names(const Rule& rule);
-std::span<const std::string_view> segment_state_names(const Rule& rule);
 
 /// The memory of one step, validated.
 struct StepMemory {

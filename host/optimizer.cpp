@@ -128,7 +128,7 @@ void Optimizer::evaluation_params(std::span<const float> params, std::span<float
   std::visit(
       [&](const auto& rule) {
         if constexpr (requires { rule.averaging(); }) {
-          body.z = self.states[static_cast<std::size_t>(self.state_index("z"))];
+          body.z = self.whole_state("z").data();
           // In double: it is what is left of two numbers near 1.
           body.beyond = static_cast<float>(1.0 - 1.0 / rule.averaging());
         }

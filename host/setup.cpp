@@ -18,13 +18,15 @@ std::vector<kernels::GroupSettings> settings_of(const Layout& layout) {
 }
 
 std::vector<kernels::SegmentState> fresh_segments(const Layout& layout,
-                                                  const std::vector<std::int32_t>& projection_of) {
+                                                  const std::vector<std::int32_t>& projection_of,
+                                                  const Places& places) {
   std::vector<kernels::SegmentState> segments;
   for (int s = 0; s < layout.segments(); ++s) {
     kernels::SegmentState state{};
     state.group = layout.segment(s).group;
     state.active = 1;
     state.projection = projection_of[static_cast<std::size_t>(s)];
+    state.matrix = places.segments[static_cast<std::size_t>(s)].stack.rows > 0;
     segments.push_back(state);
   }
   return segments;
@@ -53,23 +55,12 @@ kernels::Controls controls_of(const OptimizerOptions& options) {
   return controls;
 }
 
-std::span<const std::string_view> state_names(const Rule& rule) {
-  return std::visit([](const auto& held) { return rules::state_names(held); }, rule);
-}
-
-std::span<const std::string_view> segment_state_names(const Rule& rule) {
-  return std::visit(
-      [](const auto& held) {
-        return rules::segment_state_names<std::decay_t<decltype(held)>>();
-      },
-      rule);
-}
-
 Setup::Setup(const Layout& layout, const OptimizerOptions& options)
     : projection_of(projections(layout, options.projection)),
       work(layout, projection_of),
+      places(layout, options.rule),
       groups(settings_of(layout)),
-      segments(fresh_segments(layout, projection_of)),
+      segments(fresh_segments(layout, projection_of, places)),
       initial(fresh_step(options)),
       rule(options.rule),
       aggregator(options.aggregator),
@@ -78,7 +69,7 @@ Setup::Setup(const Layout& layout, const OptimizerOptions& options)
       size(layout.size()),
       smoothing(options.smoothing),
       tasks(options.tasks),
-      states(static_cast<int>(host::state_names(options.rule).size())),
+      states(state_buffers(options.rule)),
       initial_state(std::visit([](const auto& held) { return rules::initial_state(held); },
                                options.rule)) {
   scratch = kernels::plan_scratch(tasks) + traits.scratch;

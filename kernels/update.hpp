@@ -10,7 +10,7 @@
 #include "gramstep/aggregators/traits.hpp"
 #include "gramstep/rules/traits.hpp"
 #include "kernels/context.hpp"
-#include "kernels/gram.hpp"
+#include "kernels/element_states.hpp"
 #include "kernels/one_of.hpp"
 #include "kernels/step_data.hpp"
 
@@ -28,6 +28,7 @@ struct UpdateArguments {
   const StepPlan* plan;
   const float* weights;  // [P, K]: PlanMemory::applied
   double* measures;      // [chunk_count, rules::max_measures] sums, of a rule that needs them
+  MatrixTable matrices;
   std::int32_t tasks;
   bool aligned;  // all pointers on 16 bytes
 };
@@ -93,34 +94,55 @@ struct ByElement {
   }
 };
 
+/// Whether a segment is this update's, of the two of its rule.
+template <class Update>
+GRAMSTEP_BODY bool takes(const SegmentState& segment) {
+  if constexpr (rules::ByKind<Update>) {
+    if ((segment.matrix != 0) != Update::of_matrices) return false;
+  }
+  return segment.active;
+}
+
+/// The gradient of Width neighbouring elements.
+template <class Combination, int Width>
+GRAMSTEP_BODY void gradient(const UpdateArguments& a, const Combination& combination,
+                            const SegmentState& segment, std::int64_t at, float (&d)[Width]) {
+  if (at >= a.work.shared_size) {
+    combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
+  } else {
+    combination(a, segment, at, d);
+  }
+}
+
 /// One pass over all chunks: every block takes some, every thread 128 bits of every stream at a time where
 /// alignment allows.
-template <class Combination>
+template <class Update, class Combination>
 struct ElementPass {
   const UpdateArguments& a;
   const Combination& combination;
 
-  /// Calls function(chunk, segment) for the chunks of this block whose segments are active.
+  /// Calls function(chunk, segment) for the chunks of this block that the update has to see.
   template <class X, class Function>
   GRAMSTEP_BODY void over_chunks(const X& x, const Function& function) const {
     for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
       const Chunk chunk = a.work.chunks[c];
       const SegmentState& segment = a.segments[chunk.segment];
-      if (segment.active) function(c, chunk, segment);
+      if (takes<Update>(segment)) function(c, chunk, segment);
     }
   }
 
   /// Calls element(g, p, state) for the elements of a chunk that are this thread's: g is the gradient to
   /// descend along, 0 unless Read; p and state are put back where Write says so.
-  template <int States, bool Read, bool WriteParams, bool WriteStates, class X, class Element>
+  template <bool Read, bool WriteParams, bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void over_elements(const X& x, const Chunk& chunk, const SegmentState& segment,
                                    const Element& element) const {
+    const ElementStates<Update> states(a.states, a.matrices, chunk);
     const int vectors = a.aligned ? chunk.count / 4 : 0;
     const auto sweep = [&]<int Width>(std::integral_constant<int, Width>, int first, int last) {
       for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
         float d[Width] = {};
-        if constexpr (Read) gradient(segment, chunk.begin + i, d);
-        apply<States, WriteParams, WriteStates>(chunk.begin + i, segment.sign, d, element);
+        if constexpr (Read) gradient(a, combination, segment, chunk.begin + i, d);
+        apply<WriteParams, WriteStates>(states, chunk.begin, i, segment.sign, d, element);
       }
     };
     sweep(std::integral_constant<int, 4>{}, 0, 4 * vectors);
@@ -128,34 +150,24 @@ struct ElementPass {
   }
 
  private:
-  template <int Width>
-  GRAMSTEP_BODY void gradient(const SegmentState& segment, std::int64_t at,
-                              float (&d)[Width]) const {
-    if (at >= a.work.shared_size) {
-      combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
-    } else {
-      combination(a, segment, at, d);
-    }
-  }
-
-  template <int States, bool WriteParams, bool WriteStates, int Width, class Element>
-  GRAMSTEP_BODY void apply(std::int64_t at, float sign, const float (&d)[Width],
-                           const Element& element) const {
-    float p[Width], state[States + 1][Width], one[States + 1];
+  template <bool WriteParams, bool WriteStates, int Width, class Element>
+  GRAMSTEP_BODY void apply(const ElementStates<Update>& states, std::int64_t begin, int i,
+                           float sign, const float (&d)[Width], const Element& element) const {
+    constexpr int count = Update::states;
+    const std::int64_t at = begin + i;
+    float p[Width], state[count + 1][Width], one[count + 1];
     load(a.params + at, p);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < States; ++s) load(a.states[s] + at, state[s]);
+    states.load(at, i, state);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
       GRAMSTEP_UNROLL
-      for (int s = 0; s < States; ++s) one[s] = state[s][c];
+      for (int s = 0; s < count; ++s) one[s] = state[s][c];
       element(sign * d[c], p[c], one);
       GRAMSTEP_UNROLL
-      for (int s = 0; s < States; ++s) state[s][c] = one[s];
+      for (int s = 0; s < count; ++s) state[s][c] = one[s];
     }
     if constexpr (WriteParams) store(p, a.params + at);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < (WriteStates ? States : 0); ++s) store(state[s], a.states[s] + at);
+    if constexpr (WriteStates) states.store(state, at);
   }
 };
 
@@ -171,11 +183,11 @@ struct UpdateBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
     if (a.plan->skip) return;
-    const ElementPass<Combination> pass{a, combination};
+    const ElementPass<Update, Combination> pass{a, combination};
     pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
-      constexpr bool rest = !rules::state_done_first<Update>;
-      pass.template over_elements<Update::states, rest, true, rest>(
+      pass.template over_elements<rules::applies_gradient<Update>, true,
+                                  !rules::state_done_first<Update>>(
           x, chunk, segment,
           [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
     });
@@ -196,11 +208,12 @@ struct MeasureBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     if (a.plan->skip) return;
-    const ElementPass<Combination> pass{a, combination};
+    const ElementPass<Update, Combination> pass{a, combination};
     pass.over_chunks(x, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
       float sums[rules::max_measures] = {};
-      pass.template over_elements<Update::states, true, false, rules::state_done_first<Update>>(
+      constexpr bool writes = rules::state_done_first<Update> && !rules::Factored<Update>;
+      pass.template over_elements<true, false, writes>(
           x, chunk, segment, [&](float g, float p, float* state) {
             float terms[rules::max_measures];
             Update::measure(scalars, g, p, state, terms);
@@ -228,7 +241,7 @@ struct SettleBody {
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     if (a.plan->skip) return;
     for (std::int64_t s = x.block(); s < a.segment_count; s += x.blocks()) {
-      if (!a.segments[s].active) continue;
+      if (!takes<Update>(a.segments[s])) continue;
       double sums[rules::max_measures] = {};
       const std::int32_t* chunks = a.work.segment_chunks + 2 * s;
       for (std::int32_t c = chunks[0] + x.thread(); c < chunks[1]; c += x.threads()) {
@@ -240,7 +253,7 @@ struct SettleBody {
       x.sync();
       if (x.thread() == 0) {
         auto scalars = a.segments[s].template get<typename Update::Scalars>();
-        Update::settle(scalars, shared.room[0]);
+        Update::settle(scalars, shared.room[0], a.matrices.places[s].stack);
         a.segments[s].put(scalars);
       }
       x.sync();

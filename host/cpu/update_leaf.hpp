@@ -113,25 +113,11 @@ void apply_run(const typename Update::Scalars scalars, float scale, const float*
     if constexpr (Update::states > 2) state[2] = state2[i];
     Update::apply(scalars, scale * d[i], param, state);
     p[i] = param;
+    if constexpr (rules::state_done_first<Update>) continue;
     if constexpr (Update::states > 0) state0[i] = state[0];
     if constexpr (Update::states > 1) state1[i] = state[1];
     if constexpr (Update::states > 2) state2[i] = state[2];
   }
-}
-
-/// Applies the rule to `count` elements whose gradient is scale * d.
-template <class Update>
-void apply_rule(const typename Update::Scalars& scalars, float scale, const float* d, float* p,
-                float* const* states, std::int64_t at, int count) {
-  float* state[3] = {};
-  for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
-  for_runs(count, [&](int first, int last) {
-    prefetch_run(d + first + rule_distance);
-    prefetch_run(p + first + rule_distance);
-    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
-    apply_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
-                      state[2] + first, last - first);
-  });
 }
 
 /// Adds to sums what the rule measures of one run of at most run_elements.
@@ -148,7 +134,7 @@ void measure_run(const typename Update::Scalars scalars, float scale, const floa
     if constexpr (Update::states > 1) state[1] = state1[i];
     Update::measure(scalars, scale * d[i], p[i], state, one);
     for (int m = 0; m < rules::max_measures; ++m) terms[m][i] = one[m];
-    if constexpr (rules::state_done_first<Update>) {
+    if constexpr (rules::state_done_first<Update> && !rules::Factored<Update>) {
       if constexpr (Update::states > 0) state0[i] = state[0];
       if constexpr (Update::states > 1) state1[i] = state[1];
     }
@@ -163,23 +149,60 @@ void measure_run(const typename Update::Scalars scalars, float scale, const floa
   }
 }
 
-/// What the rule measures of `count` elements whose gradient is scale * d.
-template <class Update>
-void measure_rule(const typename Update::Scalars& scalars, float scale, const float* d,
-                  const float* p, float* const* states, std::int64_t at, int count,
-                  double (&sums)[rules::max_measures]) {
-  float* state[2] = {};
-  for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
+/// Calls run(first, last, states) for runs of elements [at, at + count), states the address of each state's
+/// first element of the run.
+template <class Update, class Run>
+[[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
+                                                  const kernels::SegmentPlace& place,
+                                                  const float* d, std::int64_t at, int count,
+                                                  const Run& run) {
+  float* states[3] = {};
+  const float* p = a.params + at;
+  for (int s = 0; s < Update::states; ++s) {
+    states[s] = a.states[s] + (at - place.begin + place.states[s]);
+  }
   for_runs(count, [&](int first, int last) {
     prefetch_run(d + first + rule_distance);
     prefetch_run(p + first + rule_distance);
-    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
-    measure_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
-                        last - first, sums);
+    float* of_run[3] = {};
+    for (int s = 0; s < Update::states; ++s) {
+      of_run[s] = states[s] + first;
+      prefetch_run(of_run[s] + rule_distance);
+    }
+    run(first, last, of_run);
   });
 }
 
-/// Calls apply(scale, d, at, count) for runs of a chunk, whose gradient is scale * d.
+/// The same of an update whose elements have what their row and their column keep: a run is of one row.
+template <rules::Factored Update, class Run>
+[[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
+                                                  const kernels::SegmentPlace& place,
+                                                  const float* d, std::int64_t at, int count,
+                                                  const Run& run) {
+  const float* factors = a.states[Update::row_factor] + place.states[Update::row_factor];
+  float* columns = a.states[Update::column] + place.states[Update::column];
+  const kernels::Positions positions(place, at);
+  float factor[run_elements];
+  std::int64_t row = -1;
+  for (int first = 0; first < count;) {
+    const kernels::Position position = positions.at(first);
+    const std::int64_t rest = place.stack.columns - position.column % place.stack.columns;
+    int last = count - first < run_elements ? count : first + run_elements;
+    if (rest < last - first) last = first + static_cast<int>(rest);
+    prefetch_run(d + first + rule_distance);
+    prefetch_run(a.params + at + first + rule_distance);
+    if (row != position.row) {
+      row = position.row;
+      for (float& each : factor) each = factors[row];
+    }
+    float* of_run[3] = {factor, columns + position.column};
+    run(first, last, of_run);
+    first = last;
+  }
+}
+
+/// Calls apply(scale, d, at, count) for runs of a chunk, or of no more elements than one has, whose
+/// gradient is scale * d.
 template <class Apply>
 void with_gradient(const kernels::UpdateArguments& a,
                    const kernels::OneOfT<Aggregator>* by_element, const kernels::Chunk& chunk,
@@ -205,58 +228,66 @@ void with_gradient(const kernels::UpdateArguments& a,
   }
 }
 
-/// Calls function(c, chunk, segment) for chunks [first, last) whose segments are active.
-template <class Function>
+/// Calls function(c, chunk, segment) for chunks [first, last) that the update has to see.
+template <class Update, class Function>
 [[gnu::always_inline]] inline void over_chunks(const kernels::UpdateArguments& a,
-                                               std::int32_t first, std::int32_t last,
+                                               std::int64_t first, std::int64_t last,
                                                const Function& function) {
-  for (std::int32_t c = first; c < last; ++c) {
+  for (std::int64_t c = first; c < last; ++c) {
     const kernels::Chunk& chunk = a.work.chunks[c];
     const kernels::SegmentState& segment = a.segments[chunk.segment];
-    if (segment.active) function(c, chunk, segment);
+    if (kernels::takes<Update>(segment)) function(c, chunk, segment);
   }
 }
 
 template <class Update>
 void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
-                 std::int32_t first, std::int32_t last) {
+                 std::int64_t first, std::int64_t last) {
   alignas(64) float combined[kernels::chunk_elements] = {};
-  over_chunks(a, first, last, [&](std::int32_t, const auto& chunk, const auto& segment) {
+  over_chunks<Update>(a, first, last, [&](std::int64_t, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
+    const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
-      apply_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count);
+      for_state_runs<Update>(a, place, d, at, count, [&](int begin, int end, float* const* states) {
+        apply_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0], states[1],
+                          states[2], end - begin);
+      });
     };
-    if constexpr (rules::state_done_first<Update>) {
-      apply(1.0f, combined, chunk.begin, chunk.count);  // which is not looked at
-    } else {
+    if constexpr (rules::applies_gradient<Update>) {
       with_gradient(a, by_element, chunk, segment, combined, apply);
+    } else {
+      apply(1.0f, combined, chunk.begin, chunk.count);  // which is not looked at
     }
   });
 }
 
 template <class Update>
 void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
-                  std::int32_t first, std::int32_t last) {
+                  std::int64_t first, std::int64_t last) {
   alignas(64) float combined[kernels::chunk_elements];
-  over_chunks(a, first, last, [&](std::int32_t c, const auto& chunk, const auto& segment) {
+  over_chunks<Update>(a, first, last, [&](std::int64_t c, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
+    const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     double sums[rules::max_measures] = {};
-    with_gradient(a, by_element, chunk, segment, combined,
-                  [&](float scale, const float* d, std::int64_t at, int count) {
-                    measure_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count,
-                                         sums);
-                  });
+    const auto measure = [&](float scale, const float* d, std::int64_t at, int count) {
+      for_state_runs<Update>(a, place, d, at, count, [&](int begin, int end, float* const* states) {
+        measure_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0], states[1],
+                            end - begin, sums);
+      });
+    };
+    with_gradient(a, by_element, chunk, segment, combined, measure);
     for (int m = 0; m < rules::max_measures; ++m) {
-      a.measures[std::int64_t{c} * rules::max_measures + m] = sums[m];
+      a.measures[c * rules::max_measures + m] = sums[m];
     }
   });
 }
 
 /// Adds up what was measured of segments [first, last), and lets the rule have it.
 template <class Update>
-void settle_leaf(const kernels::UpdateArguments& a, std::int32_t first, std::int32_t last) {
-  for (std::int32_t s = first; s < last; ++s) {
-    if (!a.segments[s].active) continue;
+void settle_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>*,
+                 std::int64_t first, std::int64_t last) {
+  for (std::int64_t s = first; s < last; ++s) {
+    if (!kernels::takes<Update>(a.segments[s])) continue;
     double sums[rules::max_measures] = {};
     for (std::int32_t c = a.work.segment_chunks[2 * s]; c < a.work.segment_chunks[2 * s + 1]; ++c) {
       for (int m = 0; m < rules::max_measures; ++m) {
@@ -264,7 +295,7 @@ void settle_leaf(const kernels::UpdateArguments& a, std::int32_t first, std::int
       }
     }
     auto scalars = a.segments[s].template get<typename Update::Scalars>();
-    Update::settle(scalars, sums);
+    Update::settle(scalars, sums, a.matrices.places[s].stack);
     a.segments[s].put(scalars);
   }
 }
