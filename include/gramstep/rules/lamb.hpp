@@ -38,10 +38,10 @@ struct LAMBUpdate {
     terms[1] = u * u;
   }
 
-  /// sums: |p|^2, |u|^2 of the tensor.
+  /// sums: |p|^2, |u|^2 of the tensor. NaN comes through.
   GRAMSTEP_BODY static void settle(Scalars& s, const double* sums) {
-    const bool both = sums[0] > 0 && sums[1] > 0;
-    const double ratio = s.adapts && both ? sqrt(sums[0]) / sqrt(sums[1]) : 1.0;
+    const bool none = sums[0] == 0 || sums[1] == 0;
+    const double ratio = s.adapts && !none ? sqrt(sums[0]) / sqrt(sums[1]) : 1.0;
     s.lr = static_cast<float>(static_cast<double>(s.lr) * ratio);
   }
 

@@ -33,12 +33,12 @@ struct LARSUpdate {
     terms[1] = g * g;
   }
 
-  /// sums: |p|^2, |g|^2 of the tensor.
+  /// sums: |p|^2, |g|^2 of the tensor. NaN comes through.
   GRAMSTEP_BODY static void settle(Scalars& s, const double* sums) {
     const double p = sqrt(sums[0]), g = sqrt(sums[1]);
     const double under = g + static_cast<double>(s.l2) * p + static_cast<double>(s.epsilon);
-    const bool both = sums[0] > 0 && sums[1] > 0;
-    s.ratio = s.adapts && both ? static_cast<float>(static_cast<double>(s.trust) * p / under) : 1.0f;
+    const bool none = sums[0] == 0 || sums[1] == 0;
+    s.ratio = s.adapts && !none ? static_cast<float>(static_cast<double>(s.trust) * p / under) : 1.0f;
   }
 
   GRAMSTEP_BODY static void apply(const Scalars& s, float g, float& p, float* state) {
