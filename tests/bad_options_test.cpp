@@ -26,7 +26,7 @@ std::vector<double> outside(double low, double high = infinity) {
 
 /// Sets one option of a rule to every value outside its range.
 template <class Held>
-void expect_range(double Held::*option, const char* name, double low, double high = infinity) {
+void expect_range(double Held::* option, const char* name, double low, double high = infinity) {
   for (const double value : outside(low, high)) {
     Held rule;
     rule.*option = value;
@@ -100,6 +100,13 @@ TEST(BadOptions, OfTheOtherRules) {
   expect_range(&Lion::beta1, "beta1", 0, 1);
 }
 
+TEST(BadOptions, OfTheLayerwiseRules) {
+  expect_adam_ranges<LAMB>();
+  expect_common_ranges<LARS>();
+  expect_range(&LARS::momentum, "momentum", 0);
+  expect_range(&LARS::trust_coefficient, "trust_coefficient", 0);
+}
+
 TEST(BadOptions, OfTheScheduleFreeRules) {
   expect_common_ranges<ScheduleFreeSGD>();
   expect_range(&ScheduleFreeSGD::r, "r", 0, 16);
@@ -131,9 +138,7 @@ TEST(BadOptions, AHeadOfATaskThatIsNotThere) {
 
 TEST(BadOptions, ConstantWeights) {
   expect_error<InvalidArgument>(
-      [] {
-        Optimizer(mixed_layout(1), {.aggregator = Constant{{1, 2}}, .tasks = 3});
-      },
+      [] { Optimizer(mixed_layout(1), {.aggregator = Constant{{1, 2}}, .tasks = 3}); },
       {"Constant.values", "every task"});
   for (const double bad : {std::nan(""), infinity, -infinity}) {
     expect_refused({.aggregator = Constant{{1, bad}}, .tasks = 2}, {"Constant.values"});

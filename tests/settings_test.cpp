@@ -48,6 +48,8 @@ TEST(SetRule, TakesAnotherRuleThatTheStateAllows) {
   expect_followed(Adam{.lr = 0.01, .weight_decay = 0.1}, AdamW{.lr = 0.01}, true);
   expect_followed(AdamW{.lr = 0.01}, Adam{.lr = 0.01}, true);
   expect_followed(AdamW{.lr = 0.01}, RAdam{.lr = 0.01}, true);
+  expect_followed(AdamW{.lr = 0.01}, LAMB{.lr = 0.01, .weight_decay = 0.1}, true);
+  expect_followed(SGD{.lr = 0.01, .momentum = 0.9}, LARS{.lr = 0.1, .weight_decay = 0.1}, true);
   expect_followed(AdamW{.lr = 0.01, .amsgrad = true}, AdamW{.lr = 0.01}, false);
   expect_followed(AdamW{.lr = 0.01}, Lion{.lr = 0.01}, false);
   expect_followed(NAdam{.lr = 0.01}, RAdam{.lr = 0.01}, false);
