@@ -34,8 +34,8 @@ def optax() -> Any:
 
 
 def run_optax(problem: Problem, optimizer: Any, named: Named, dtype: Any) -> Trajectory:
-    """The run of an optax optimizer over a list of tensors. named: parameters and state by gramstep's
-    names, each such a list."""
+    """The run of an optax optimizer over a list of tensors. named: such lists of parameters and
+    state, by gramstep's names."""
     import jax
     import optax as library
 
