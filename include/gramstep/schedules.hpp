@@ -123,7 +123,7 @@ struct StableDecayLR {
   std::int64_t stable_steps = 0;  ///< >= 0
   std::int64_t decay_steps = 1;   ///< > 0
   double min_lr = 0;              ///< finite, >= 0
-  Anneal anneal = Anneal::linear;
+  Anneal anneal = Anneal::linear;  ///< how it goes down
 
   static constexpr std::string_view name = "StableDecayLR";
   template <class Self, class Visit>
@@ -153,13 +153,13 @@ struct StableDecayLR {
 struct OneCycleLR {
   std::int64_t total_steps = 1;  ///< > 0
   double pct_start = 0.3;        ///< share of the steps in which lr rises, in [0, 1]
-  Anneal anneal = Anneal::cosine;
-  bool cycle_momentum = true;
+  Anneal anneal = Anneal::cosine;  ///< how it goes up and down
+  bool cycle_momentum = true;      ///< for rules with momentum or beta1
   double base_momentum = 0.85;    ///< where lr is largest, in [0, 1)
   double max_momentum = 0.95;     ///< where the cycle begins and ends, in [0, 1)
   double div_factor = 25;         ///< finite, > 0
   double final_div_factor = 1e4;  ///< finite, > 0
-  bool three_phase = false;
+  bool three_phase = false;       ///< back to where it began, as fast, before it falls further
 
   static constexpr std::string_view name = "OneCycleLR";
   template <class Self, class Visit>
