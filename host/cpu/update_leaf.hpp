@@ -173,7 +173,9 @@ void measure_rule(const typename Update::Scalars& scalars, float scale, const fl
   for_runs(count, [&](int first, int last) {
     prefetch_run(d + first + rule_distance);
     prefetch_run(p + first + rule_distance);
-    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
+    if constexpr (rules::state_done_first<Update>) {
+      for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
+    }
     measure_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
                         last - first, sums);
   });
