@@ -175,7 +175,9 @@ void measure_rule(const typename Update::Scalars& scalars, float scale, const fl
   for_runs(count, [&](int begin, int end) {
     prefetch_run(d + begin + rule_distance);
     prefetch_run(p + begin + rule_distance);
-    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + begin + rule_distance);
+    if constexpr (rules::state_done_first<Update>) {
+      for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + begin + rule_distance);
+    }
     const int column = (first + begin) % sum_columns;
     measure_run<Update>(scalars, scale, d + begin, p + begin, state[0] + begin, state[1] + begin,
                         columns.sums[0] + column, columns.sums[1] + column, end - begin);

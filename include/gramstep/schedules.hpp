@@ -120,10 +120,10 @@ struct StepLR {
 /// OptimizerOptions::warmup the warm-up-stable-decay schedule.
 /// Source: Hu et al., "MiniCPM", 2024, equation 1; Haegele et al. 2024 for the linear decay.
 struct StableDecayLR {
-  std::int64_t stable_steps = 0;  ///< >= 0
-  std::int64_t decay_steps = 1;   ///< > 0
-  double min_lr = 0;              ///< finite, >= 0
-  Anneal anneal = Anneal::linear;
+  std::int64_t stable_steps = 0;   ///< >= 0
+  std::int64_t decay_steps = 1;    ///< > 0
+  double min_lr = 0;               ///< finite, >= 0
+  Anneal anneal = Anneal::linear;  ///< how it goes down
 
   static constexpr std::string_view name = "StableDecayLR";
   template <class Self, class Visit>
@@ -151,15 +151,15 @@ struct StableDecayLR {
 ///   then to lr / (div_factor final_div_factor) in step total_steps - 1
 /// Source: Smith and Topin 2017; torch's OneCycleLR, whose max_lr is the rule's lr.
 struct OneCycleLR {
-  std::int64_t total_steps = 1;  ///< > 0
-  double pct_start = 0.3;        ///< share of the steps in which lr rises, in [0, 1]
-  Anneal anneal = Anneal::cosine;
-  bool cycle_momentum = true;
-  double base_momentum = 0.85;    ///< where lr is largest, in [0, 1)
-  double max_momentum = 0.95;     ///< where the cycle begins and ends, in [0, 1)
-  double div_factor = 25;         ///< finite, > 0
-  double final_div_factor = 1e4;  ///< finite, > 0
-  bool three_phase = false;
+  std::int64_t total_steps = 1;    ///< > 0
+  double pct_start = 0.3;          ///< share of the steps in which lr rises, in [0, 1]
+  Anneal anneal = Anneal::cosine;  ///< how it goes up and down
+  bool cycle_momentum = true;      ///< for rules with momentum or beta1
+  double base_momentum = 0.85;     ///< where lr is largest, in [0, 1)
+  double max_momentum = 0.95;      ///< where the cycle begins and ends, in [0, 1)
+  double div_factor = 25;          ///< finite, > 0
+  double final_div_factor = 1e4;   ///< finite, > 0
+  bool three_phase = false;        ///< back to where it began, as fast, before it falls further
 
   static constexpr std::string_view name = "OneCycleLR";
   template <class Self, class Visit>

@@ -67,7 +67,7 @@ struct LARS {
   double weight_decay = 0;          ///< L2 penalty, >= 0
   double trust_coefficient = 1e-3;  ///< eta, finite, >= 0
   double epsilon = 1e-8;            ///< under the ratio, >= 0
-  bool nesterov = false;
+  bool nesterov = false;            ///< a step from where the momentum leads
   bool always_adapt = true;  ///< r for tensors without weight decay too, where some leave it at 1
   bool maximize = false;     ///< ascend instead of descend
 
