@@ -57,8 +57,9 @@ struct LARSUpdate {
 ///
 /// Source: You, Gitman and Ginsburg 2017, algorithm 1, with lr outside of the buffer, as torch.optim.SGD
 /// has it.
-/// State: "momentum_buffer" [N] fp32. |p|^2 and |g|^2 are added up in fp32 over at most 16 terms, then in
-/// double, in an order that depends on the device alone: CPU and GPU agree to rounding.
+/// State: "momentum_buffer" [N] fp32. |p|^2 and |g|^2 are sums of fp32 squares, added up in fp32 over at
+/// most 16 terms, then in double, in the same order on every device: to the same bits. A tensor whose
+/// elements are all below 1e-19 counts as zero; a NaN is all of its tensor's.
 /// Bytes a parameter, fp32, one task: 28, in two passes: 8 to measure and 20. With K tasks both read K
 /// rows.
 struct LARS {
