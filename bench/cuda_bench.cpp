@@ -11,6 +11,7 @@
 #include "bench/pairing.hpp"
 #include "bench/solves.hpp"
 #include "bench/subject.hpp"
+#include "gramstep/text.hpp"
 
 namespace gramstep::bench {
 namespace {
@@ -92,11 +93,13 @@ std::string subject_name(Subject subject, const Case& which) {
   return which.name((subject == Subject::update ? "cuda/update/" : "cuda/step/") + which.rule);
 }
 
-/// Arrays of N elements that the subject reads, and writes.
-std::int64_t streams(Subject subject, const Case& which) {
-  const int states = which.rule == "SGD" ? 0 : which.rule == "momentum" ? 1 : 2;
-  const std::int64_t update = which.tasks + 2 * (states + 1);
-  return (subject == Subject::update ? 0 : which.tasks) + (subject == Subject::gram ? 0 : update);
+/// Bytes that the subject reads and writes.
+std::int64_t bytes_moved(Subject subject, const Case& which) {
+  const std::vector<float*> in_place(which.floats() / which.size - which.tasks);
+  const std::vector<const float*> rows(which.tasks);
+  const std::int64_t gram = 4 * which.size * which.tasks;
+  const std::int64_t update = bytes_of(passes_of(rule_of(which.rule), in_place, rows), which.size);
+  return (subject == Subject::update ? 0 : gram) + (subject == Subject::gram ? 0 : update);
 }
 
 void measure(benchmark::State& state, Subject subject, const Case& which, const Gpu& gpu,
@@ -106,7 +109,7 @@ void measure(benchmark::State& state, Subject subject, const Case& which, const 
   const DeviceRows rows(which.tasks, layout.size());
   const DeviceFloats params(layout.size());
   params.fill(3);
-  const auto bytes = always(4 * which.size * streams(subject, which));
+  const auto bytes = always(bytes_moved(subject, which));
   const auto timer = [&](const std::function<void()>& run) { return gpu.time(run); };
 
   if (subject == Subject::step) {
@@ -122,7 +125,8 @@ void measure(benchmark::State& state, Subject subject, const Case& which, const 
   } else {
     Stages stages(which, cuda(), params.data(), rows.pointers().data(), stream);
     const auto run = [&] { subject == Subject::gram ? stages.gram() : stages.update(); };
-    compare(state, {{"stage", run, bytes}, gpu.floor(bytes)}, timer, budget);
+    const auto plan = [&] { stages.plan(); };
+    compare(state, {{"stage", run, bytes, plan}, gpu.floor(bytes)}, timer, budget);
   }
 }
 
@@ -131,7 +135,7 @@ void add(Subject subject, const Case& which, const Gpu& gpu, const Budget& budge
     constexpr std::size_t reserve = std::size_t{1} << 30;
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-    const auto needed = static_cast<std::size_t>(4 * which.size * (which.tasks + 3)) + reserve;
+    const auto needed = static_cast<std::size_t>(4 * which.floats()) + reserve;
     if (needed <= free) return measure(state, subject, which, gpu, budget);
     const std::string message = "left out: needs " + std::to_string(needed >> 20) + " MiB, got " +
                                 std::to_string(free >> 20) + " MiB";
@@ -156,8 +160,8 @@ void register_all(const Gpu& gpu, bool quick) {
       add(subject, {"AdamW", k, 4096 * 1024, 4096}, gpu, budget);
     }
   }
-  for (const char* rule : {"SGD", "momentum", "Adam"}) {
-    add(Subject::update, {rule, 1, large}, gpu, budget);
+  for (const std::string& rule : every_rule()) {
+    if (rule != "AdamW") add(Subject::update, {rule, 1, large}, gpu, budget);
   }
 }
 

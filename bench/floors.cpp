@@ -46,15 +46,16 @@ void read_arrays(std::span<const float* const> arrays, std::int64_t size) {
   benchmark::DoNotOptimize(all);
 }
 
-void stream_in_place(std::span<float* const> arrays, std::span<const float* const> gradients,
+void stream_in_place(std::span<float* const> arrays, std::span<const float* const> read,
                      std::int64_t size) {
-  if (gradients.size() > 1) read_arrays(gradients.first(gradients.size() - 1), size);
+  if (arrays.empty()) return read_arrays(read, size);
+  read_arrays(read.first(read.size() - 1), size);
   switch (arrays.size()) {
-    case 1: return stream<1>(arrays.data(), gradients.back(), size);
-    case 2: return stream<2>(arrays.data(), gradients.back(), size);
-    case 3: return stream<3>(arrays.data(), gradients.back(), size);
-    case 4: return stream<4>(arrays.data(), gradients.back(), size);
-    default: throw std::invalid_argument("stream_in_place: expected one to four arrays");
+    case 1: return stream<1>(arrays.data(), read.back(), size);
+    case 2: return stream<2>(arrays.data(), read.back(), size);
+    case 3: return stream<3>(arrays.data(), read.back(), size);
+    case 4: return stream<4>(arrays.data(), read.back(), size);
+    default: throw std::invalid_argument("stream_in_place: expected at most four arrays");
   }
 }
 

@@ -40,11 +40,12 @@ void measure(benchmark::State& state, const Case& which, const Budget& budget) {
   }
 
   const Gradients gradients{rows.pointers(), layout.shared_size()};
+  const auto passes = passes_of(optimizer.options().rule, in_place, rows.pointers());
   const auto floor = [&] {
     read_arrays(rows.pointers(), which.size);
-    stream_in_place(in_place, rows.pointers(), which.size);
+    for (const Pass& pass : passes) stream_in_place(pass.in_place, pass.read, which.size);
   };
-  const auto bytes = always(4 * which.size * (2 * which.tasks + 2 * std::ssize(in_place)));
+  const auto bytes = always(4 * which.size * which.tasks + bytes_of(passes, which.size));
   std::vector<Contender> contenders{
       {"step", [&] { optimizer.step(params.span(), gradients); }, bytes}, {"floor", floor, bytes}};
   std::optional<Unfused> unfused;

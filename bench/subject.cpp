@@ -1,19 +1,8 @@
 #include "bench/subject.hpp"
 
-#include <stdexcept>
+#include "gramstep/text.hpp"
 
 namespace gramstep::bench {
-namespace {
-
-Rule make_rule(const std::string& name) {
-  if (name == "SGD") return SGD{};
-  if (name == "momentum") return SGD{.momentum = 0.9};
-  if (name == "Adam") return Adam{};
-  if (name == "AdamW") return AdamW{};
-  throw std::invalid_argument("Case.rule: got " + name + ", expected SGD, momentum, Adam or AdamW");
-}
-
-}  // namespace
 
 std::string Case::name(const std::string& subject) const {
   const std::string name = subject + "/K:" + std::to_string(tasks) + "/N:" + std::to_string(size);
@@ -27,10 +16,51 @@ Layout Case::layout() const {
 }
 
 OptimizerOptions Case::options(Device device) const {
-  OptimizerOptions options{.rule = make_rule(rule), .tasks = tasks, .device = device};
+  OptimizerOptions options{.rule = rule_of(rule), .tasks = tasks, .device = device};
   if (tasks > 1) options.aggregator = PCGrad{.order = PCGradOrder::fixed};
   options.clip_norm = 1e30;
   return options;
+}
+
+std::int64_t Case::floats() const {
+  const auto states = std::ssize(host::state_names(rule_of(rule)));
+  return size * (tasks + 1 + states);
+}
+
+std::vector<std::string> every_rule() {
+  std::vector<std::string> rules;
+  for (const std::string_view name : rule_names()) rules.emplace_back(name);
+  rules.insert(rules.end(), {"SGD(momentum=0.9)", "AdamW(amsgrad=true)", "RMSprop(momentum=0.9)",
+                             "RMSprop(centered=true)", "RMSprop(momentum=0.9,centered=true)"});
+  return rules;
+}
+
+std::vector<Pass> passes_of(const Rule& rule, std::span<float* const> in_place,
+                            std::span<const float* const> rows) {
+  const std::vector<float*> all(in_place.begin(), in_place.end());
+  const std::vector<float*> params(all.begin(), all.begin() + 1), state(all.begin() + 1, all.end());
+  std::vector<const float*> measured(params.begin(), params.end());
+  measured.insert(measured.end(), rows.begin(), rows.end());
+  std::vector<Pass> passes;
+  const auto add = [&]<class Update>(Update) {
+    if constexpr (!rules::Measured<Update>) {
+      passes = {{all, {rows.begin(), rows.end()}}};
+    } else if constexpr (rules::state_done_first<Update>) {
+      passes = {{state, measured}, {params, {state.begin(), state.end()}}};
+    } else {
+      passes = {{{}, measured}, {all, {rows.begin(), rows.end()}}};
+    }
+  };
+  std::visit([&](const auto& held) { rules::with_update(held, add); }, rule);
+  return passes;
+}
+
+std::int64_t bytes_of(const std::vector<Pass>& passes, std::int64_t size) {
+  std::int64_t bytes = 0;
+  for (const Pass& pass : passes) {
+    bytes += 4 * size * (2 * std::ssize(pass.in_place) + std::ssize(pass.read));
+  }
+  return bytes;
 }
 
 Stages::Stages(const Case& which, Device device, float* params, const float* const* rows,
@@ -43,7 +73,12 @@ Stages::Stages(const Case& which, Device device, float* params, const float* con
       in_place_{params} {
   for (int s = 0; s < setup_.states; ++s) in_place_.push_back(backend_->state(s));
   gram();
-  backend_->plan(memory_, stream_);
+  for (int step = 0; step < steps; ++step) plan();
+}
+
+std::vector<Pass> Stages::passes() const {
+  return passes_of(setup_.rule, in_place_,
+                   {memory_.rows, static_cast<std::size_t>(setup_.tasks)});
 }
 
 }  // namespace gramstep::bench

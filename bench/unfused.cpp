@@ -6,7 +6,6 @@
 namespace gramstep::bench {
 namespace {
 
-constexpr float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 1e-2f;
 volatile float loss_scale = 1.0f;
 volatile float clip_norm = 1e30f;
 
@@ -25,11 +24,10 @@ Unfused::Unfused(const Rows& rows, std::int64_t size)
       projected_(size_),
       combined_(size_),
       params_(size_),
-      m_(size_),
-      v_(size_),
+      rule_("AdamW", size_),
       squares_(static_cast<std::size_t>(rows.tasks())) {
   fill_uniform(params_.span(), 0);
-  for (const Floats* array : {&projected_, &combined_, &m_, &v_}) fill_uniform(array->span(), 0, 0);
+  for (const Floats* array : {&projected_, &combined_}) fill_uniform(array->span(), 0, 0);
 }
 
 void Unfused::step() {
@@ -41,7 +39,8 @@ void Unfused::step() {
     gradient = combined_.data();
   }
   clip(gradient);
-  adamw(gradient);
+  rule_.step(gradient, params_.data(), ++steps_);
+  streams_ += rule_.streams();
 }
 
 void Unfused::unscale() {
@@ -72,22 +71,6 @@ void Unfused::project(int task) {
 void Unfused::clip(float* gradient) {
   const float norm = std::sqrt(dot(gradient, gradient));
   scale(std::min(1.0f, clip_norm / (norm + 1e-6f)), gradient);
-}
-
-void Unfused::adamw(const float* gradient) {
-  ++steps_;
-  const float* __restrict g = gradient;
-  float* __restrict p = params_.data();
-  float* __restrict m = m_.data();
-  float* __restrict v = v_.data();
-  const auto steps = static_cast<float>(steps_);
-  const float root_c2 = std::sqrt(1.0f - std::pow(beta2, steps));
-  const float rate = lr / (1.0f - std::pow(beta1, steps));
-  scale(1.0f - lr * weight_decay, p);
-  pass(size_, [=](std::int64_t i) { m[i] = beta1 * m[i] + (1.0f - beta1) * g[i]; });
-  pass(size_, [=](std::int64_t i) { v[i] = beta2 * v[i] + (1.0f - beta2) * g[i] * g[i]; });
-  pass(size_, [=](std::int64_t i) { p[i] -= rate * m[i] / (std::sqrt(v[i]) / root_c2 + epsilon); });
-  streams_ += 3 + 3 + 4;
 }
 
 void Unfused::scale(float factor, float* x) {

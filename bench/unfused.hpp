@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bench/memory.hpp"
+#include "bench/unfused_rules.hpp"
 
 namespace gramstep::bench {
 
@@ -19,7 +20,7 @@ class Unfused {
 
   void step();
 
-  std::span<const float> first_moment() const { return m_.span(); }
+  std::span<const float> first_moment() const { return rule_.state(); }
 
   /// Bytes that the last step moved: they depend on how many pairs were in conflict.
   std::int64_t bytes() const { return 4 * streams_ * size_; }
@@ -29,7 +30,6 @@ class Unfused {
   void combine();
   void project(int task);
   void clip(float* gradient);
-  void adamw(const float* gradient);
 
   void scale(float factor, float* x);
   void copy(const float* x, float* y);
@@ -38,7 +38,8 @@ class Unfused {
 
   const Rows& rows_;
   std::int64_t size_;
-  Floats projected_, combined_, params_, m_, v_;
+  Floats projected_, combined_, params_;
+  UnfusedRule rule_;
   std::vector<float> squares_;  // [K] squared norms of the rows
   std::int64_t steps_ = 0;
   std::int64_t streams_ = 0;  // arrays read or written by the last step

@@ -259,7 +259,7 @@ class CpuBackend final : public Backend {
     }
     if (passes.measure != nullptr) {
       over_chunks(passes.measure);
-      passes.settle(arguments, by_element, 0, arguments.segment_count);
+      passes.settle(arguments);
     }
     if (passes.orthogonalizes) orthogonalize(arguments);
     over_chunks(passes.apply);

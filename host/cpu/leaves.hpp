@@ -78,7 +78,8 @@ struct Leaves {
     Pass tiles = nullptr;    // sums of squares by row and column, over tiles
     Pass lines = nullptr;    // and what they make of them, over lines
     Pass measure = nullptr;  // norms by segment, over chunks
-    Pass settle = nullptr;   // and what they make of the scalars, over segments
+    // And what they make of the scalars of all segments.
+    void (*settle)(const kernels::UpdateArguments& a) = nullptr;
     bool orthogonalizes = false;
     Pass apply = nullptr;  // over chunks
   };

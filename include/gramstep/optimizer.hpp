@@ -151,7 +151,8 @@ class GRAMSTEP_EXPORT Optimizer {
 
   /// Sets all of the rule's options for the steps queued after it, and, where its state allows, another
   /// rule: one whose state begins as the present one's, by names and order, such as Adam after AdamW, or
-  /// Lion after Adam; its scalars by segment must be the same. State and step counts stay as they are.
+  /// Lion after Adam; its scalars by segment, if any, must be the present one's. State and step counts stay
+  /// as they are.
   /// Graphs follow new options of the same rule; another rule, or another set of state buffers, needs a
   /// new capture. Throws InvalidArgument for an option out of range, InvalidState where the state does
   /// not allow it.

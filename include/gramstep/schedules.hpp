@@ -61,7 +61,7 @@ struct CosineAnnealingLR {
     visit("min_lr", self.min_lr);
   }
   void validate() const {
-    expect(total_steps > 0, "CosineAnnealingLR.total_steps", "expected a number of steps > 0");
+    expect(total_steps > 0, "CosineAnnealingLR.total_steps", total_steps, "a number of steps > 0");
     expect_in("CosineAnnealingLR.min_lr", min_lr, 0);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -86,7 +86,7 @@ struct PolynomialLR {
     visit("exponent", self.exponent);
   }
   void validate() const {
-    expect(total_steps > 0, "PolynomialLR.total_steps", "expected a number of steps > 0");
+    expect(total_steps > 0, "PolynomialLR.total_steps", total_steps, "a number of steps > 0");
     expect_in("PolynomialLR.exponent", exponent, 0, 64);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -108,7 +108,7 @@ struct StepLR {
     visit("gamma", self.gamma);
   }
   void validate() const {
-    expect(step_size > 0, "StepLR.step_size", "expected a number of steps > 0");
+    expect(step_size > 0, "StepLR.step_size", step_size, "a number of steps > 0");
     expect_in("StepLR.gamma", gamma, 0, 1e3);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -120,10 +120,10 @@ struct StepLR {
 /// OptimizerOptions::warmup the warm-up-stable-decay schedule.
 /// Source: Hu et al., "MiniCPM", 2024, equation 1; Haegele et al. 2024 for the linear decay.
 struct StableDecayLR {
-  std::int64_t stable_steps = 0;  ///< >= 0
-  std::int64_t decay_steps = 1;   ///< > 0
-  double min_lr = 0;              ///< finite, >= 0
-  Anneal anneal = Anneal::linear;
+  std::int64_t stable_steps = 0;   ///< >= 0
+  std::int64_t decay_steps = 1;    ///< > 0
+  double min_lr = 0;               ///< finite, >= 0
+  Anneal anneal = Anneal::linear;  ///< how it goes down
 
   static constexpr std::string_view name = "StableDecayLR";
   template <class Self, class Visit>
@@ -134,8 +134,8 @@ struct StableDecayLR {
     visit("anneal", self.anneal);
   }
   void validate() const {
-    expect(stable_steps >= 0, "StableDecayLR.stable_steps", "expected a number of steps >= 0");
-    expect(decay_steps > 0, "StableDecayLR.decay_steps", "expected a number of steps > 0");
+    expect(stable_steps >= 0, "StableDecayLR.stable_steps", stable_steps, "a number of steps >= 0");
+    expect(decay_steps > 0, "StableDecayLR.decay_steps", decay_steps, "a number of steps > 0");
     expect_in("StableDecayLR.min_lr", min_lr, 0);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -151,15 +151,15 @@ struct StableDecayLR {
 ///   then to lr / (div_factor final_div_factor) in step total_steps - 1
 /// Source: Smith and Topin 2017; torch's OneCycleLR, whose max_lr is the rule's lr.
 struct OneCycleLR {
-  std::int64_t total_steps = 1;  ///< > 0
-  double pct_start = 0.3;        ///< share of the steps in which lr rises, in [0, 1]
-  Anneal anneal = Anneal::cosine;
-  bool cycle_momentum = true;
-  double base_momentum = 0.85;    ///< where lr is largest, in [0, 1)
-  double max_momentum = 0.95;     ///< where the cycle begins and ends, in [0, 1)
-  double div_factor = 25;         ///< finite, > 0
-  double final_div_factor = 1e4;  ///< finite, > 0
-  bool three_phase = false;
+  std::int64_t total_steps = 1;    ///< > 0
+  double pct_start = 0.3;          ///< share of the steps in which lr rises, in [0, 1]
+  Anneal anneal = Anneal::cosine;  ///< how it goes up and down
+  bool cycle_momentum = true;      ///< for rules with momentum or beta1
+  double base_momentum = 0.85;     ///< where lr is largest, in [0, 1)
+  double max_momentum = 0.95;      ///< where the cycle begins and ends, in [0, 1)
+  double div_factor = 25;          ///< finite, > 0
+  double final_div_factor = 1e4;   ///< finite, > 0
+  bool three_phase = false;        ///< back to where it began, as fast, before it falls further
 
   static constexpr std::string_view name = "OneCycleLR";
   template <class Self, class Visit>
@@ -175,8 +175,9 @@ struct OneCycleLR {
     visit("three_phase", self.three_phase);
   }
   void validate() const {
-    expect(total_steps > 0, "OneCycleLR.total_steps", "expected a number of steps > 0");
-    expect(pct_start >= 0 && pct_start <= 1, "OneCycleLR.pct_start", "expected a number in [0, 1]");
+    expect(total_steps > 0, "OneCycleLR.total_steps", total_steps, "a number of steps > 0");
+    expect(pct_start >= 0 && pct_start <= 1, "OneCycleLR.pct_start", pct_start,
+           "a number in [0, 1]");
     expect_in("OneCycleLR.base_momentum", base_momentum, 0, 1);
     expect_in("OneCycleLR.max_momentum", max_momentum, 0, 1);
     expect_in("OneCycleLR.div_factor", div_factor, std::numeric_limits<double>::min());
@@ -224,9 +225,9 @@ struct Warmup {
 
   /// Throws InvalidArgument that names the option that is out of range.
   void validate() const {
-    expect(steps >= 0, "Warmup.steps", "expected a number of steps >= 0");
-    expect(start_factor >= 0 && start_factor <= 1, "Warmup.start_factor",
-           "expected a number in [0, 1]");
+    expect(steps >= 0, "Warmup.steps", steps, "a number of steps >= 0");
+    expect(start_factor >= 0 && start_factor <= 1, "Warmup.start_factor", start_factor,
+           "a number in [0, 1]");
   }
 };
 
