@@ -133,7 +133,7 @@ class CpuBackend final : public Backend {
     };
     if (passes.measure != nullptr) {
       run(passes.measure);
-      passes.settle(arguments, 0, arguments.segment_count);
+      passes.settle(arguments);
     }
     run(passes.apply);
   }

@@ -21,6 +21,26 @@ void expect_in(std::string_view what, double value, double low, double high) {
   throw InvalidArgument(message.str());
 }
 
+namespace {
+
+template <class Number>
+void expect_number(bool condition, std::string_view what, Number got, std::string_view expected) {
+  if (condition) return;
+  std::ostringstream message;
+  message << what << ": got " << got << ", expected " << expected;
+  throw InvalidArgument(message.str());
+}
+
+}  // namespace
+
+void expect(bool condition, std::string_view what, double got, std::string_view expected) {
+  expect_number(condition, what, got, expected);
+}
+
+void expect(bool condition, std::string_view what, std::int64_t got, std::string_view expected) {
+  expect_number(condition, what, got, expected);
+}
+
 void expect(bool condition, std::string_view what, std::string_view why) {
   if (!condition) throw InvalidArgument(std::string(what) + ": " + std::string(why));
 }
@@ -111,7 +131,7 @@ void validate_schedule(const OptimizerOptions& options) {
   const bool has_momentum =
       std::visit([](const auto& rule) { return rules::has_momentum(rule); }, options.rule);
   expect(cycle == nullptr || !cycle->cycle_momentum || has_momentum, "OneCycleLR.cycle_momentum",
-         "needs a rule with momentum > 0 or beta1");
+         "got true, expected false for a rule without momentum > 0 or beta1");
 }
 
 void validate_dynamic_loss_scale(const OptimizerOptions& options) {
@@ -119,11 +139,12 @@ void validate_dynamic_loss_scale(const OptimizerOptions& options) {
   const DynamicLossScale& dynamic = *options.dynamic_loss_scale;
   expect_in("OptimizerOptions.dynamic_loss_scale.growth_factor", dynamic.growth_factor, 1);
   expect(dynamic.backoff_factor > 0 && dynamic.backoff_factor <= 1,
-         "OptimizerOptions.dynamic_loss_scale.backoff_factor", "expected a number in (0, 1]");
+         "OptimizerOptions.dynamic_loss_scale.backoff_factor", dynamic.backoff_factor,
+         "a number in (0, 1]");
   expect(dynamic.growth_interval > 0, "OptimizerOptions.dynamic_loss_scale.growth_interval",
-         "expected a number of steps > 0");
+         dynamic.growth_interval, "a number of steps > 0");
   expect(options.non_finite != NonFinite::propagate, "OptimizerOptions.dynamic_loss_scale",
-         "needs a policy that skips gradients that are not finite, not propagate");
+         "got NonFinite::propagate, expected a policy that skips gradients that are not finite");
 }
 
 std::string listed(std::span<const std::string_view> names) {
@@ -260,8 +281,8 @@ void validate_evaluation(const Layout& layout, std::span<const float> params, st
 void expect_state_allows(const Rule& present, const Rule& next) {
   const auto kept = state_names(present), needed = state_names(next);
   const auto scalars = segment_state_names(present), needed_scalars = segment_state_names(next);
-  const bool begins = needed.size() <= kept.size() &&
-                      std::ranges::equal(needed, kept.first(needed.size()));
+  const bool begins =
+      needed.size() <= kept.size() && std::ranges::equal(needed, kept.first(needed.size()));
   const bool same = needed_scalars.empty() || std::ranges::equal(needed_scalars, scalars);
   if (begins && same) return;
   const auto all = [](const Rule& rule) {

@@ -1,5 +1,5 @@
 // The launches of the three stages and of the stages alone: each queues one kernel, the plan of several
-// projections two. Throw CudaError.
+// projections two, the update of a rule that needs norms by segment three. Throw CudaError.
 #pragma once
 
 #include "gramstep/optimizer.hpp"
@@ -17,7 +17,8 @@ void launch_gram(const GramArguments& arguments, const Aggregator& aggregator, c
 /// projection, in a second one where there are several.
 void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, Stream stream);
 
-/// Combination and rule, over all chunks.
+/// Combination and rule, over all chunks; before it, of a rule that needs norms by segment, a launch that
+/// measures and one that adds up.
 void launch_update(const UpdateArguments& arguments, const Aggregator& aggregator, const Rule& rule,
                    Stream stream);
 

@@ -3,7 +3,8 @@
 // Traffic: K + 1 + S reads and 1 + S writes of 4 bytes an element, S the rule's states; AdamW with
 // K rows 4 K + 24 bytes. All segments and all groups in one launch. A rule that needs norms by segment
 // has two passes, and a launch between them that adds up: the first measures, and may bring the state up
-// to date; the second applies.
+// to date; the second applies. Which terms meet in which order is the same on every device, whatever the
+// alignment, and so are the sums' bits.
 #pragma once
 
 #include "gramstep/aggregators/aggregators.hpp"
@@ -33,6 +34,37 @@ struct UpdateArguments {
 };
 
 inline constexpr int update_threads = 256;
+
+/// Lanes that terms are dealt out to on every device: four neighbouring elements of a chunk to one, then
+/// four to the next. On a GPU a lane is a thread.
+inline constexpr int measure_lanes = update_threads;
+using MeasureRoom = double[measure_lanes][rules::max_measures];
+
+/// How many lanes `count` things reach that are dealt out one by one: a power of two.
+GRAMSTEP_BODY int lanes_of(std::int64_t count) {
+  int lanes = 1;
+  while (lanes < measure_lanes && lanes < count) lanes *= 2;
+  return lanes;
+}
+
+/// A lane's sum over a chunk: each of four columns has summed chunk_elements / (4 measure_lanes) terms.
+GRAMSTEP_BODY double sum_of_columns(const float* columns) {
+  static_assert(chunk_elements == 16 * measure_lanes, "what rules say of their sums");
+  return static_cast<double>((columns[0] + columns[1]) + (columns[2] + columns[3]));
+}
+
+/// Adds up what `lanes` lanes left in the room, a power of two, by halves: into the first of them.
+template <class X>
+GRAMSTEP_BODY void add_lanes(const X& x, int lanes, MeasureRoom& room) {
+  x.sync();
+  for (int half = lanes / 2; half > 0; half /= 2) {
+    for (int i = x.thread(); i < half; i += x.threads()) {
+      GRAMSTEP_UNROLL
+      for (int m = 0; m < rules::max_measures; ++m) room[i][m] += room[i + half][m];
+    }
+    x.sync();
+  }
+}
 
 /// d = w_0 g_0 + w_1 g_1 + ..., in task order, each product and each sum rounded: the order of
 /// operations that every backend keeps. Rows is K, or 0 for any K.
@@ -100,7 +132,7 @@ struct ElementPass {
   const UpdateArguments& a;
   const Combination& combination;
 
-  /// Calls function(chunk, segment) for the chunks of this block whose segments are active.
+  /// Calls function(c, chunk, segment) for the chunks of this block whose segments are active.
   template <class X, class Function>
   GRAMSTEP_BODY void over_chunks(const X& x, const Function& function) const {
     for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
@@ -110,24 +142,67 @@ struct ElementPass {
     }
   }
 
-  /// Calls element(g, p, state) for the elements of a chunk that are this thread's: g is the gradient to
-  /// descend along, 0 unless Read; p and state are put back where Write says so.
-  template <int States, bool Read, bool WriteParams, bool WriteStates, class X, class Element>
-  GRAMSTEP_BODY void over_elements(const X& x, const Chunk& chunk, const SegmentState& segment,
-                                   const Element& element) const {
+  /// Calls element(g, p, state) for the elements of a chunk that are this thread's, and puts back the
+  /// parameter, and its state where Whole: g is the gradient to descend along, 0 unless Whole.
+  template <int States, bool Whole, class X, class Element>
+  GRAMSTEP_BODY void apply(const X& x, const Chunk& chunk, const SegmentState& segment,
+                           const Element& element) const {
     const int vectors = a.aligned ? chunk.count / 4 : 0;
     const auto sweep = [&]<int Width>(std::integral_constant<int, Width>, int first, int last) {
       for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
-        float d[Width] = {};
-        if constexpr (Read) gradient(segment, chunk.begin + i, d);
-        apply<States, WriteParams, WriteStates>(chunk.begin + i, segment.sign, d, element);
+        visit<Width, States, Whole, true, Whole>(
+            segment, chunk.begin + i,
+            [&](int, float g, float& p, float* state) { element(g, p, state); });
       }
     };
     sweep(std::integral_constant<int, 4>{}, 0, 4 * vectors);
     sweep(std::integral_constant<int, 1>{}, 4 * vectors, chunk.count);
   }
 
+  /// Calls element(column, g, p, state) for the elements of a chunk that are this thread's, four
+  /// neighbours, columns 0 to 3, whatever their alignment; puts back the state where WriteStates.
+  template <int States, bool WriteStates, class X, class Element>
+  GRAMSTEP_BODY void measure(const X& x, const Chunk& chunk, const SegmentState& segment,
+                             const Element& element) const {
+    for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
+      const std::int64_t at = chunk.begin + i;
+      if (a.aligned && i + 4 <= chunk.count) {
+        visit<4, States, true, false, WriteStates>(segment, at, element);
+        continue;
+      }
+      GRAMSTEP_UNROLL
+      for (int column = 0; column < 4; ++column) {
+        if (i + column >= chunk.count) break;
+        visit<1, States, true, false, WriteStates>(
+            segment, at + column,
+            [&](int, float g, float p, float* state) { element(column, g, p, state); });
+      }
+    }
+  }
+
  private:
+  /// Calls element(c, g, p, state) for Width elements, c below Width.
+  template <int Width, int States, bool Read, bool WriteParams, bool WriteStates, class Element>
+  GRAMSTEP_BODY void visit(const SegmentState& segment, std::int64_t at,
+                           const Element& element) const {
+    float d[Width] = {}, p[Width], state[States + 1][Width], one[States + 1];
+    if constexpr (Read) gradient(segment, at, d);
+    load(a.params + at, p);
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < States; ++s) load(a.states[s] + at, state[s]);
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < Width; ++c) {
+      GRAMSTEP_UNROLL
+      for (int s = 0; s < States; ++s) one[s] = state[s][c];
+      element(c, segment.sign * d[c], p[c], one);
+      GRAMSTEP_UNROLL
+      for (int s = 0; s < States; ++s) state[s][c] = one[s];
+    }
+    if constexpr (WriteParams) store(p, a.params + at);
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < (WriteStates ? States : 0); ++s) store(state[s], a.states[s] + at);
+  }
+
   template <int Width>
   GRAMSTEP_BODY void gradient(const SegmentState& segment, std::int64_t at,
                               float (&d)[Width]) const {
@@ -136,26 +211,6 @@ struct ElementPass {
     } else {
       combination(a, segment, at, d);
     }
-  }
-
-  template <int States, bool WriteParams, bool WriteStates, int Width, class Element>
-  GRAMSTEP_BODY void apply(std::int64_t at, float sign, const float (&d)[Width],
-                           const Element& element) const {
-    float p[Width], state[States + 1][Width], one[States + 1];
-    load(a.params + at, p);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < States; ++s) load(a.states[s] + at, state[s]);
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < Width; ++c) {
-      GRAMSTEP_UNROLL
-      for (int s = 0; s < States; ++s) one[s] = state[s][c];
-      element(sign * d[c], p[c], one);
-      GRAMSTEP_UNROLL
-      for (int s = 0; s < States; ++s) state[s][c] = one[s];
-    }
-    if constexpr (WriteParams) store(p, a.params + at);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < (WriteStates ? States : 0); ++s) store(state[s], a.states[s] + at);
   }
 };
 
@@ -174,23 +229,23 @@ struct UpdateBody {
     const ElementPass<Combination> pass{a, combination};
     pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
-      constexpr bool rest = !rules::state_done_first<Update>;
-      pass.template over_elements<Update::states, rest, true, rest>(
+      pass.template apply<Update::states, !rules::state_done_first<Update>>(
           x, chunk, segment,
           [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
     });
   }
 };
 
-/// The pass before it, of a rule that needs norms: sums of what the rule measures, by chunk.
+/// The pass before it, of a rule that needs norms: sums of what the rule measures, by chunk. A lane sums
+/// at most 16 terms in fp32; everything after is double.
 template <class Update, class Combination>
 struct MeasureBody {
-  static constexpr int threads = update_threads;
+  static constexpr int threads = measure_lanes;
   UpdateArguments a;
   Combination combination;
 
   struct Shared {
-    double room[update_threads / 32][rules::max_measures];
+    MeasureRoom room;
   };
 
   template <class X>
@@ -199,29 +254,36 @@ struct MeasureBody {
     const ElementPass<Combination> pass{a, combination};
     pass.over_chunks(x, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
-      float sums[rules::max_measures] = {};
-      pass.template over_elements<Update::states, true, false, rules::state_done_first<Update>>(
-          x, chunk, segment, [&](float g, float p, float* state) {
+      float sums[rules::max_measures][4] = {};
+      pass.template measure<Update::states, rules::state_done_first<Update>>(
+          x, chunk, segment, [&](int column, float g, float p, float* state) {
             float terms[rules::max_measures];
             Update::measure(scalars, g, p, state, terms);
             GRAMSTEP_UNROLL
-            for (int i = 0; i < rules::max_measures; ++i) sums[i] += terms[i];
+            for (int m = 0; m < rules::max_measures; ++m) sums[m][column] += terms[m];
           });
-      block_sums(x, sums, shared.room,
-                 [&](int i, double sum) { a.measures[c * rules::max_measures + i] = sum; });
+      GRAMSTEP_UNROLL
+      for (int m = 0; m < rules::max_measures; ++m) {
+        shared.room[x.thread()][m] = sum_of_columns(sums[m]);
+      }
+      add_lanes(x, lanes_of((chunk.count + 3) / 4), shared.room);
+      for (int m = x.thread(); m < rules::max_measures; m += x.threads()) {
+        a.measures[c * rules::max_measures + m] = shared.room[0][m];
+      }
       x.sync();
     });
   }
 };
 
-/// Between the two: what the norms do to each segment's scalars. Blocks take segments.
+/// Between the two: what the norms do to each segment's scalars. Blocks take segments, lanes a segment's
+/// chunks in turn.
 template <class Update>
 struct SettleBody {
-  static constexpr int threads = update_threads;
+  static constexpr int threads = measure_lanes;
   UpdateArguments a;
 
   struct Shared {
-    double room[update_threads / 32][rules::max_measures];
+    MeasureRoom room;
   };
 
   template <class X>
@@ -229,15 +291,18 @@ struct SettleBody {
     if (a.plan->skip) return;
     for (std::int64_t s = x.block(); s < a.segment_count; s += x.blocks()) {
       if (!a.segments[s].active) continue;
-      double sums[rules::max_measures] = {};
       const std::int32_t* chunks = a.work.segment_chunks + 2 * s;
-      for (std::int32_t c = chunks[0] + x.thread(); c < chunks[1]; c += x.threads()) {
-        for (int i = 0; i < rules::max_measures; ++i) {
-          sums[i] += a.measures[std::int64_t{c} * rules::max_measures + i];
+      const int lanes = lanes_of(chunks[1] - chunks[0]);
+      for (int lane = x.thread(); lane < lanes; lane += x.threads()) {
+        double sums[rules::max_measures] = {};
+        for (std::int64_t c = chunks[0] + lane; c < chunks[1]; c += lanes) {
+          for (int m = 0; m < rules::max_measures; ++m) {
+            sums[m] += a.measures[c * rules::max_measures + m];
+          }
         }
+        for (int m = 0; m < rules::max_measures; ++m) shared.room[lane][m] = sums[m];
       }
-      block_sums(x, sums, shared.room, [&](int i, double sum) { shared.room[0][i] = sum; });
-      x.sync();
+      add_lanes(x, lanes, shared.room);
       if (x.thread() == 0) {
         auto scalars = a.segments[s].template get<typename Update::Scalars>();
         Update::settle(scalars, shared.room[0]);

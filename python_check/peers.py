@@ -34,22 +34,25 @@ def optax() -> Any:
 
 
 def run_optax(problem: Problem, optimizer: Any, named: Named, dtype: Any) -> Trajectory:
-    """The run of an optax optimizer. named: parameters and state by gramstep's names."""
+    """The run of an optax optimizer over a list of tensors. named: such lists of parameters and
+    state, by gramstep's names."""
     import jax
     import optax as library
-
-    real = problem.real()
 
     @jax.jit
     def step(params: Any, state: Any, gradient: Any) -> tuple[Any, Any]:
         updates, state = optimizer.update(gradient, state, params)
         return library.apply_updates(params, updates), state
 
-    params = jax.numpy.asarray(problem.params[real], dtype)
+    def tensors(flat: np.ndarray) -> list[Any]:
+        return [jax.numpy.asarray(flat[place], dtype) for place in problem.places]
+
+    params = tensors(problem.params)
     state, steps = optimizer.init(params), []
     for gradient in single_gradients(problem):
-        params, state = step(params, state, jax.numpy.asarray(gradient[real], dtype))
-        steps.append(spread(problem, {"param": params, **named(state, params)}))
+        params, state = step(params, state, tensors(gradient))
+        held = {"param": params, **named(state, params)}
+        steps.append(spread(problem, {name: np.concatenate(each) for name, each in held.items()}))
     return recorded(steps)
 
 
@@ -108,10 +111,16 @@ def assert_peers(
     same = {name: share * bound.error for name, bound in theirs.items()}
     assert_near(problem, exact, {name: bound.value for name, bound in theirs.items()}, same)
 
+    got = assert_formula(problem, rule, device)
+    if fp32 is not None:
+        assert_as_accurate(problem, got, fp32, exact)
+
+
+def assert_formula(problem: Problem, rule: Rule, device: str) -> Trajectory:
+    """Every step of gramstep's run, which is returned, is right by the formula."""
     got = run_gramstep(problem, rule, device)
     assert_padding_untouched(problem, rule, got)
     ours = bounded_steps(problem, rule, got)
     values = {name: bound.value for name, bound in ours.items()}
     assert_near(problem, got, values, {name: bound.error for name, bound in ours.items()})
-    if fp32 is not None:
-        assert_as_accurate(problem, got, fp32, exact)
+    return got

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bounded import UNIT, Bounded, absolute, given, maximum, positive_part, sign, sqrt, where
+from bounded import FLUSH, UNIT, Bounded, absolute, given, maximum, positive_part, sign, sqrt, where
 from rules import Rule
 
 Step = tuple[Bounded, dict[str, Bounded]]
@@ -26,6 +26,7 @@ class StepNumbers:
     weight_decay: np.ndarray
     t: np.ndarray  # which step of the element's tensor it is, 1 for the first
     used: np.ndarray  # whether the element's tensor has a gradient
+    places: list[slice]  # the tensors' elements
     momentum: np.ndarray | None = None  # [steps, 1] in the place of the rule's momentum or beta1
 
     def betas(self, rule: Rule) -> list[Any]:
@@ -237,6 +238,57 @@ def ademamix_schedules(rule: Rule, t: np.ndarray) -> tuple[np.ndarray, Bounded]:
     return alpha, Bounded(take, take * (UNIT + np.finfo(np.float64).eps * lost))
 
 
+def norms(numbers: StepNumbers, x: Bounded) -> Bounded:
+    """Every tensor's norm, at each of its elements.
+
+    Squares are rounded, added up in fp32 over at most 16 terms, and then in double: 16 roundings of
+    what is never negative.
+    """
+    squared, error = np.zeros(x.value.shape), np.zeros(x.value.shape)
+    for place in numbers.places:
+        v, e = x.value[:, place], x.error[:, place]
+        total = (v * v).sum(axis=1, keepdims=True)
+        lost = (2 * np.abs(v) * e + e * e + FLUSH).sum(axis=1, keepdims=True)
+        squared[:, place], error[:, place] = total, lost + 16 * UNIT * (total + lost)
+    return sqrt(Bounded(squared, error))
+
+
+def trust_ratio(
+    rule: Rule, numbers: StepNumbers, norm: Bounded, under: Bounded, none: np.ndarray
+) -> Bounded:
+    """norm / under; 1 where there is none, or where the rule does not adapt."""
+    one = none | (numbers.weight_decay == 0 if not rule["always_adapt"] else False)
+    ones = given(np.ones(norm.value.shape))
+    return where(one, ones, norm / where(one, ones, under))
+
+
+def lamb_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
+    """optax.lamb."""
+    beta1, beta2 = numbers.betas(rule)
+    m = lerp(state["exp_avg"], g, 1 - beta1)
+    v = mean_square(state["exp_avg_sq"], g, beta2)
+    c1, c2 = 1 - beta1**numbers.t, 1 - beta2**numbers.t
+    moved = m * (1 / c1) / (sqrt(v) * (1 / np.sqrt(c2)) + rule["eps"])
+    u = moved + p * numbers.weight_decay
+    p_norm, u_norm = norms(numbers, p), norms(numbers, u)
+    none = (p_norm.value == 0) | (u_norm.value == 0)
+    step = trust_ratio(rule, numbers, p_norm, u_norm, none) * numbers.lr
+    return p - u * step, {"exp_avg": m, "exp_avg_sq": v}
+
+
+def lars_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
+    """Algorithm 1 of its paper, with the learning rate outside of the momentum."""
+    momentum = numbers.momentum_of(rule)
+    p_norm, g_norm = norms(numbers, p), norms(numbers, g)
+    under = g_norm + p_norm * numbers.weight_decay + rule["eps"]
+    none = (p_norm.value == 0) | (g_norm.value == 0)
+    ratio = trust_ratio(rule, numbers, p_norm * rule["trust_coefficient"], under, none)
+    g = ratio * add_l2(numbers, g, p)
+    b = state["momentum_buffer"] * momentum + g
+    move = g + b * momentum if rule["nesterov"] else b
+    return p - move * numbers.lr, {"momentum_buffer": b}
+
+
 def average_of(rule: Rule, numbers: StepNumbers) -> np.ndarray:
     """How far a schedule-free average moves in each step."""
     lr = np.where(numbers.used, numbers.lr, 0.0)
@@ -275,6 +327,8 @@ STEPS = {
     "RMSprop": rmsprop_step,
     "Lion": lion_step,
     "AdEMAMix": ademamix_step,
+    "LAMB": lamb_step,
+    "LARS": lars_step,
     "ScheduleFreeSGD": schedule_free_step,
     "ScheduleFreeAdamW": schedule_free_step,
 }

@@ -30,6 +30,22 @@ NOT_IN_TORCH: dict[str, dict[str, Any]] = {
         "eps": 1e-8,
         "weight_decay": 0.0,
     },
+    "LAMB": {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-6,
+        "weight_decay": 0.0,
+        "always_adapt": True,
+    },
+    "LARS": {
+        "lr": 1.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "trust_coefficient": 1e-3,
+        "eps": 1e-8,
+        "nesterov": False,
+        "always_adapt": True,
+    },
     "ScheduleFreeSGD": {
         "lr": 1.0,
         "momentum": 0.9,
@@ -61,6 +77,8 @@ STATES = {
     "Adadelta": ["square_avg", "acc_delta"],
     "Lion": ["exp_avg"],
     "AdEMAMix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
+    "LAMB": MOMENTS,
+    "LARS": ["momentum_buffer"],
     "ScheduleFreeSGD": ["z"],
     "ScheduleFreeAdamW": ["z", "exp_avg_sq"],
 }

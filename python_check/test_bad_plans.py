@@ -94,7 +94,7 @@ BAD_OPTIONS = [
 def test_bad_options(text: str, word: str) -> None:
     """They can be read as text, but no optimizer can be made of them."""
     gramstep_c.aggregator_text(text)
-    assert_raises(lambda: make(text), word)
+    assert_raises(lambda: make(text), word, "got", "expected")
     if text.split("(")[0] not in (*ELEMENTWISE, *MOMENTUM):
         assert_raises(lambda: Aggregation(text, TASKS), word)
 

@@ -58,6 +58,11 @@ FEWER = [
     (Rule("NAdam", {"lr": 0.01}), Rule("AdamW", {"lr": 0.01})),
     (Rule("SGD", {"lr": 0.01, "momentum": 0.9}), Rule("SGD", {"lr": 0.01})),
 ]
+# Rules that torch has not, with the state of rules that it has.
+SAME = [
+    (Rule("AdamW", {"lr": 0.01}), Rule("LAMB", {"lr": 0.01, "weight_decay": 0.1})),
+    (Rule("SGD", {"lr": 0.01, "momentum": 0.9}), Rule("LARS", {"lr": 0.5})),
+]
 
 
 def two_rules(problem: Problem, first: Rule, second: Rule, device: str) -> Trajectory:
@@ -91,8 +96,8 @@ def test_new_rule_is_torchs(rules: tuple[Rule, Rule], device: str) -> None:
         assert_near(problem, *(of_half(each, half) for each in (got, exact, errors)))
 
 
-@pytest.mark.parametrize("rules", FEWER, ids=lambda rules: "-".join(map(str, rules)))
-def test_rule_that_keeps_less(rules: tuple[Rule, Rule], device: str) -> None:
+@pytest.mark.parametrize("rules", FEWER + SAME, ids=lambda rules: "-".join(map(str, rules)))
+def test_rule_that_keeps_no_more(rules: tuple[Rule, Rule], device: str) -> None:
     problem = make_problem()
     got = two_rules(problem, *rules, device)
     assert set(got) == {"param", *rules[1].state_names()}

@@ -292,6 +292,7 @@ def bounded_steps(
         ),
         t=np.stack([problem.elements(np.maximum(row, 1), 1) for row in taken]),
         used=used,
+        places=problem.places,
         momentum=None if problem.momentum is None else problem.momentum[:, None],
     )
     before = before_each(trajectory, problem, rule)

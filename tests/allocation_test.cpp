@@ -93,6 +93,13 @@ TEST(Allocation, NorDoWhatElseMayBeSetOrHandedIn) {
   EXPECT_EQ(taken_by([&] { optimizer.loss_scale_data(); }), 0);
 }
 
+TEST(Allocation, NorDoRulesThatMeasure) {
+  for (const Rule& rule : {Rule(LAMB{}), Rule(LARS{})}) {
+    Rig rig(mixed_layout(2), {.rule = rule, .tasks = 2});
+    EXPECT_EQ(taken_by([&] { rig.step(); }), 0) << text_of(rule);
+  }
+}
+
 TEST(Allocation, NorDoesOneGradientOverTheWholeBuffer) {
   Rig rig(mixed_layout(1), {.rule = SGD{}});
   Floats gradient(rig.optimizer.layout().size());

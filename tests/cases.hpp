@@ -36,6 +36,11 @@ inline const RuleCase rule_cases[] = {
     {"RMSpropBoth", RMSprop{.lr = 0.01, .alpha = 0.9, .momentum = 0.9, .centered = true}},
     {"Lion", Lion{.lr = 0.01, .weight_decay = 0.1, .maximize = true}},
     {"AdEMAMix", AdEMAMix{.lr = 0.01, .beta3_warmup = 100, .alpha_warmup = 20}},
+    // Segments with a ratio, and those of a group without weight decay.
+    {"LAMB", LAMB{.lr = 0.01, .weight_decay = 0.1}},
+    {"LAMBPartly", LAMB{.lr = 0.01, .always_adapt = false, .maximize = true}},
+    {"LARS", LARS{.lr = 0.1, .weight_decay = 0.01, .trust_coefficient = 0.1}},
+    {"LARSPartly", LARS{.lr = 0.1, .nesterov = true, .always_adapt = false}},
     {"ScheduleFreeSGD", ScheduleFreeSGD{.lr = 0.1, .weight_decay = 0.01}},
     {"ScheduleFreeAdamW", ScheduleFreeAdamW{.lr = 0.01, .weight_decay = 0.1, .r = 0.5}},
 };

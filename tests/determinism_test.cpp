@@ -46,6 +46,9 @@ std::vector<OptimizerOptions> varied_options() {
   }
   all.push_back({.rule = SGD{.lr = 0.1, .momentum = 0.9, .nesterov = true}, .tasks = 2});
   all.push_back({.rule = SGD{.lr = 0.1, .weight_decay = 0.1}, .tasks = 5});
+  all.push_back({.rule = LAMB{.weight_decay = 0.1}, .aggregator = PCGrad{}, .tasks = 3});
+  all.push_back({.rule = LARS{.weight_decay = 0.1}, .tasks = 17});
+  all.push_back({.rule = LAMB{}, .aggregator = TrimmedMean{.trim = 1}, .tasks = 3});
   all.push_back({.rule = AdamW{}, .aggregator = GradDrop{.seed = 3}, .tasks = 3});
   all.push_back({.rule = AdamW{}, .aggregator = TrimmedMean{.trim = 2}, .tasks = 9});
   return all;

@@ -125,8 +125,8 @@ TEST(DynamicLossScale, OneThatDoesNotAdaptStays) {
 }
 
 TEST(DynamicLossScale, RefusesOptionsThatMakeNoSense) {
-  const auto expect_refused = [](const OptimizerOptions& options,
-                                 const std::vector<std::string>& words) {
+  const auto expect_refused = [](const OptimizerOptions& options, std::vector<std::string> words) {
+    words.insert(words.end(), {"got", "expected"});
     expect_error<InvalidArgument>([&] { Optimizer(layout_of(1), options); }, words);
   };
   const std::string name = "OptimizerOptions.dynamic_loss_scale";

@@ -20,7 +20,7 @@ RuleOptions reference_base(const Held& rule, Method method) {
   return o;
 }
 
-/// What all but SGD, Lion, Adagrad, Adadelta and RMSprop have.
+/// What Adam and its kin have.
 template <class AdamLike>
 RuleOptions reference_adam(const AdamLike& rule, Method method) {
   RuleOptions o = reference_base(rule, method);
@@ -55,6 +55,22 @@ inline RuleOptions reference_rule(const AdEMAMix& rule) {
   o.slow_weight = rule.alpha;
   o.beta3_warmup = static_cast<double>(rule.beta3_warmup);
   o.alpha_warmup = static_cast<double>(rule.alpha_warmup);
+  return o;
+}
+
+inline RuleOptions reference_rule(const LAMB& rule) {
+  RuleOptions o = reference_adam(rule, Method::lamb);
+  o.always_adapt = rule.always_adapt;
+  return o;
+}
+
+inline RuleOptions reference_rule(const LARS& rule) {
+  RuleOptions o = reference_base(rule, Method::lars);
+  o.momentum = rule.momentum;
+  o.nesterov = rule.nesterov;
+  o.epsilon = rule.epsilon;
+  o.trust = rule.trust_coefficient;
+  o.always_adapt = rule.always_adapt;
   return o;
 }
 

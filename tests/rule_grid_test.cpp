@@ -94,6 +94,17 @@ TEST(RuleGrid, AdEMAMix) {
   expect_close(vary(vary(rules, &AdEMAMix::beta3_warmup, over), &AdEMAMix::alpha_warmup, within));
 }
 
+TEST(RuleGrid, LAMB) {
+  const auto rules = vary(LAMB{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.95});
+  expect_close(vary(vary(rules, &LAMB::always_adapt, false), &LAMB::epsilon, 1e-3));
+}
+
+TEST(RuleGrid, LARS) {
+  const auto rules = vary(LARS{.lr = 0.1, .momentum = 0.8, .trust_coefficient = 0.1});
+  const auto more = vary(vary(rules, &LARS::nesterov, true), &LARS::always_adapt, false);
+  expect_close(vary(vary(more, &LARS::epsilon, 0.5), &LARS::momentum, 0.0));
+}
+
 TEST(RuleGrid, ScheduleFreeSGD) {
   const auto rules = vary(ScheduleFreeSGD{.lr = 0.05});
   expect_close(vary(vary(rules, &ScheduleFreeSGD::r, 0.5), &ScheduleFreeSGD::weight_lr_power, 1.0));

@@ -9,7 +9,7 @@
 
 namespace gramstep::test {
 
-/// One element, its state and its segment's.
+/// One element that is all of a segment, its state and the segment's.
 template <class Rule>
 struct Element {
   Element(const Rule& its_rule, float start) : rule(its_rule), p(start), lr(its_rule.lr) {
@@ -20,7 +20,15 @@ struct Element {
   template <class Update>
   void step(Update, float gradient) {
     const RuleInput in{.lr = lr, .weight_decay = rule.weight_decay, .t = ++t};
-    Update::apply(rules::scalars(rule, in, kept), rule.maximize ? -gradient : gradient, p, state);
+    typename Update::Scalars scalars = rules::scalars(rule, in, kept);
+    const float g = rule.maximize ? -gradient : gradient;
+    if constexpr (rules::Measured<Update>) {
+      float terms[rules::max_measures];
+      Update::measure(scalars, g, p, state, terms);
+      const double sums[] = {static_cast<double>(terms[0]), static_cast<double>(terms[1])};
+      Update::settle(scalars, sums);
+    }
+    Update::apply(scalars, g, p, state);
   }
   void step(float gradient) {
     rules::with_update(rule, [&](auto update) { step(update, gradient); });

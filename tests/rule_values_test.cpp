@@ -152,6 +152,39 @@ TEST(RuleValues, AdEMAMix) {
   expect_by_hand(rule, 1, {2}, {1 - 0.1 * (2 + slow) / 3});
 }
 
+/// u = 2/3; m = 0.5, v = 1, c = 0.75. A tensor of one element moves by lr of itself, up or down.
+TEST(RuleValues, LAMB) {
+  LAMB rule = half<LAMB>();
+  expect_by_hand(rule, 1, {2, 0}, {0.9, 0.81});
+  expect_by_hand(rule, -4, {2}, {-4.4});
+  rule.always_adapt = false;
+  const double first = 1 - 0.1 * 2 / 3;
+  expect_by_hand(rule, 1, {2, 0}, {first, first - 0.1 * (2.0 / 3) / (std::sqrt(4.0 / 3) + 1)});
+  rule.weight_decay = 0.5;  // now it has a ratio; u = 2/3 - 3/4
+  expect_by_hand(rule, 1, {2}, {0.9});
+  expect_by_hand(rule, -1.5, {2}, {-1.35});
+  rule.always_adapt = true;
+  expect_by_hand(rule, 0, {2}, {-0.1 * 2 / 3});  // no length: the ratio is 1
+  expect_by_hand(half<LAMB>(), 1, {0}, {1});
+}
+
+/// The ratio is 1/4 of |p| by |g| + decay |p| + 1.
+TEST(RuleValues, LARS) {
+  LARS rule{.lr = 0.5, .momentum = 0.5, .trust_coefficient = 0.25, .epsilon = 1};
+  const double first = 11.0 / 12;  // by 1/12; then by 11/96
+  expect_by_hand(rule, 1, {2, 1}, {first, first - 0.5 * (0.5 / 6 + 11.0 / 96)});
+  rule.nesterov = true;
+  expect_by_hand(rule, 1, {2}, {0.875});
+  rule.nesterov = false;
+  rule.weight_decay = 0.5;  // 1/4 of 2 by 3 + 1 + 1
+  expect_by_hand(rule, 2, {3}, {2 - 0.5 * 0.1 * 4});
+  expect_by_hand(rule, 0, {3}, {-1.5});
+  expect_by_hand(rule, 2, {0}, {1.5});  // the decay alone, by a ratio of 1
+  rule.weight_decay = 0;
+  rule.always_adapt = false;
+  expect_by_hand(rule, 2, {1}, {1.5});
+}
+
 /// z = 0, -0.5; c = 1, 1/2, 1/3; x = z, then their mean.
 TEST(RuleValues, ScheduleFreeSGD) {
   const ScheduleFreeSGD rule{.lr = 0.5, .momentum = 0.5};

@@ -147,6 +147,8 @@ TEST(ScheduleStep, OneCycleMovesTheMomentumOfEveryRule) {
                         Adamax{.lr = 0.01},
                         RMSprop{.lr = 0.01, .momentum = 0.5},
                         AdEMAMix{.lr = 0.01},
+                        LAMB{.lr = 0.01},
+                        LARS{.lr = 0.1},
                         Lion{.lr = 0.01}};
   for (const Rule& rule : rules) {
     SCOPED_TRACE(text_of(rule));

@@ -48,6 +48,8 @@ TEST(SetRule, TakesAnotherRuleThatTheStateAllows) {
   expect_followed(Adam{.lr = 0.01, .weight_decay = 0.1}, AdamW{.lr = 0.01}, true);
   expect_followed(AdamW{.lr = 0.01}, Adam{.lr = 0.01}, true);
   expect_followed(AdamW{.lr = 0.01}, RAdam{.lr = 0.01}, true);
+  expect_followed(AdamW{.lr = 0.01}, LAMB{.lr = 0.01, .weight_decay = 0.1}, true);
+  expect_followed(SGD{.lr = 0.01, .momentum = 0.9}, LARS{.lr = 0.1, .weight_decay = 0.1}, true);
   expect_followed(AdamW{.lr = 0.01, .amsgrad = true}, AdamW{.lr = 0.01}, false);
   expect_followed(AdamW{.lr = 0.01}, Lion{.lr = 0.01}, false);
   expect_followed(NAdam{.lr = 0.01}, RAdam{.lr = 0.01}, false);
@@ -114,7 +116,8 @@ TEST(SetRule, RefusesARuleWithoutTheMomentumThatIsScheduled) {
 
 TEST(SetSchedule, RefusesOptionsOutOfRange) {
   const auto expect_option = [](const Schedule& schedule, const Warmup& warmup,
-                                const std::vector<std::string>& words) {
+                                std::vector<std::string> words) {
+    words.insert(words.end(), {"got", "expected"});
     const auto set = [&](Optimizer& optimizer) { optimizer.set_schedule(schedule, warmup); };
     const OptimizerOptions options{.rule = SGD{}, .schedule = StepLR{.gamma = 0.5}};
     expect_refused<InvalidArgument>(options, set, words);
@@ -134,7 +137,8 @@ TEST(SetSchedule, RefusesOptionsOutOfRange) {
   expect_option(OneCycleLR{.max_momentum = -0.1}, {}, {"OneCycleLR.max_momentum"});
   expect_option(OneCycleLR{.div_factor = 0}, {}, {"OneCycleLR.div_factor"});
   expect_option(OneCycleLR{.final_div_factor = NAN}, {}, {"OneCycleLR.final_div_factor"});
-  expect_option(OneCycleLR{}, {}, {"OneCycleLR.cycle_momentum", "needs a rule with momentum"});
+  expect_option(OneCycleLR{}, {},
+                {"OneCycleLR.cycle_momentum", "expected false for a rule without momentum"});
   expect_option(ConstantLR{}, {.steps = -1}, {"Warmup.steps"});
   expect_option(ConstantLR{}, {.steps = 1, .start_factor = 1.1}, {"Warmup.start_factor"});
 }

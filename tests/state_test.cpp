@@ -29,6 +29,8 @@ TEST(State, IsNamedAsTorchNamesIt) {
   EXPECT_EQ(names_of(RMSprop{.momentum = 0.9, .centered = true}),
             (Names{"square_avg", "momentum_buffer", "grad_avg"}));
   EXPECT_EQ(names_of(Lion{}), Names{"exp_avg"});
+  EXPECT_EQ(names_of(LAMB{}), (Names{"exp_avg", "exp_avg_sq"}));
+  EXPECT_EQ(names_of(LARS{}), Names{"momentum_buffer"});
   EXPECT_EQ(names_of(AdEMAMix{}), (Names{"exp_avg_fast", "exp_avg_slow", "exp_avg_sq"}));
   EXPECT_EQ(names_of(ScheduleFreeSGD{}), Names{"z"});
   EXPECT_EQ(names_of(ScheduleFreeAdamW{}), (Names{"z", "exp_avg_sq"}));

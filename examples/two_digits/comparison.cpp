@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "methods.hpp"
+
 namespace two_digits {
 namespace {
 
@@ -54,8 +56,7 @@ std::vector<Comparison> judged(std::vector<Comparison> family) {
 }  // namespace
 
 std::string reference_aggregator(std::span<const RunResult> runs) {
-  const std::vector<std::string> all = values_of(runs, &Run::aggregator);
-  return std::ranges::count(all, "Sum") > 0 ? "Sum" : all.front();
+  return reference_of(values_of(runs, &Run::aggregator));
 }
 
 std::vector<Comparison> compare_aggregators(std::span<const RunResult> runs) {

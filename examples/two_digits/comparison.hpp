@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "search.hpp"
 #include "statistics.hpp"
 #include "trainer.hpp"
 
@@ -43,7 +44,13 @@ struct Finding {
   std::string text;
 };
 
+/// All that was measured.
+struct Results {
+  std::vector<RateSearch> searches;
+  std::vector<RunResult> runs;
+};
+
 /// What the numbers allow to be said, and what they do not.
-std::vector<Finding> findings_of(std::span<const RunResult> runs);
+std::vector<Finding> findings_of(const Results& results);
 
 }  // namespace two_digits

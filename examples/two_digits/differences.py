@@ -1,4 +1,4 @@
-"""Draws how far each method's accuracy lies from the reference's, with the intervals."""
+"""Draws how far accuracies lie from the reference's, with the intervals."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from runs import Method, Report, points
+from runs import Array, Method, Report, points
 
 VERDICTS: dict[
     str, tuple[str, dict[str, Any]]
@@ -21,23 +21,35 @@ VERDICTS: dict[
 }
 
 
-def draw_differences(report: Report) -> Figure:
+def draw_aggregators(report: Report) -> Figure:
+    """Every aggregator beside the reference, rule by rule."""
+    rows = {report.title(m): m for m in report.methods if m.aggregator != report.reference}
+    return draw_differences(report, "aggregator", rows, report.reference)
+
+
+def draw_rules(report: Report) -> Figure:
+    """Every rule beside the reference, with the reference aggregator."""
+    rules = [e["rule"] for e in report.rule_entries if e["rule"] != report.reference_rule]
+    rows = {rule: Method(rule, report.reference) for rule in rules}
+    return draw_differences(report, "rule", rows, report.reference_rule)
+
+
+def draw_differences(
+    report: Report, family: str, methods: dict[str, Method], reference: str
+) -> Figure:
     """A row a method and a panel a task: the mean, its 95 % interval, and each seed as a dot."""
-    methods = [method for method in report.methods if method.aggregator != report.reference]
-    if not methods:
-        figure = Figure(figsize=(9, 0.6))
-        figure.text(0.5, 0.5, "one aggregator: nothing to compare", ha="center", color="#5b6472")
-        return figure
     figure = Figure(figsize=(9, 1.1 + 0.24 * len(methods)))
     axes = figure.subplots(1, len(report.tasks), sharey=True, sharex=True)
-    limit = limit_of(report)
+    limit = limit_of(report.summary[f"{family}_comparisons"])
     for axis, task in zip(axes, report.tasks, strict=True):
-        for row, method in enumerate(methods):
-            draw_row(axis, row, report, method, task, limit)
+        for row, method in enumerate(methods.values()):
+            comparison = report.comparison(family, method, task)
+            assert comparison is not None
+            draw_row(axis, row, comparison, seeds_of(report, comparison), limit)
         axis.axvline(0, color="#1c2128", linewidth=0.8, zorder=0)
         axis.set(title=f"{task} digit", xlim=(-limit, limit), ylim=(len(methods) - 0.4, -0.6))
-        axis.set_xlabel(f"accuracy − that of {report.reference}, points")
-    axes[0].set_yticks(range(len(methods)), [report.title(method) for method in methods])
+        axis.set_xlabel(f"accuracy − that of {reference}, points")
+    axes[0].set_yticks(range(len(methods)), list(methods))
     marks = [
         Line2D([], [], marker="o", markersize=5, linewidth=1.6, label=label, **style)
         for label, style in VERDICTS.values()
@@ -46,18 +58,21 @@ def draw_differences(report: Report) -> Figure:
     return figure
 
 
-def limit_of(report: Report) -> float:
+def seeds_of(report: Report, comparison: dict[str, Any]) -> Array:
+    """The differences that a comparison is about, a value a seed."""
+    method = Method(comparison["rule"], comparison["aggregator"])
+    reference = Method(comparison["reference_rule"], comparison["reference_aggregator"])
+    task = comparison["task"]
+    return report.accuracies(method, task) - report.accuracies(reference, task)
+
+
+def limit_of(comparisons: list[dict[str, Any]]) -> float:
     """Half the width of the axis: nine intervals in ten fit; one extreme must not flatten all."""
-    reaches = [
-        abs(entry["difference"]) + (entry["half_width"] or 0)
-        for entry in report.summary["aggregator_comparisons"]
-    ]
+    reaches = [abs(entry["difference"]) + (entry["half_width"] or 0) for entry in comparisons]
     return max(1.15 * 100 * float(np.percentile(reaches, 90)), 0.5)
 
 
-def draw_row(axis: Axes, row: int, report: Report, method: Method, task: str, limit: float) -> None:
-    comparison = report.comparison(method, task)
-    assert comparison is not None
+def draw_row(axis: Axes, row: int, comparison: dict[str, Any], seeds: Array, limit: float) -> None:
     mean, half_width = 100 * comparison["difference"], 100 * (comparison["half_width"] or 0)
     style = VERDICTS[comparison["verdict"]][1]
     if abs(mean) > limit:
@@ -73,9 +88,7 @@ def draw_row(axis: Axes, row: int, report: Report, method: Method, task: str, li
             ha="center",
         )
         return
-    reference = Method(method.rule, report.reference)
-    seeds = 100 * (report.accuracies(method, task) - report.accuracies(reference, task))
-    axis.plot(seeds, np.full(len(seeds), row + 0.3), ".", color="#8a8f98", markersize=3.5)
+    axis.plot(100 * seeds, np.full(len(seeds), row + 0.3), ".", color="#8a8f98", markersize=3.5)
     axis.plot(
         [mean - half_width, mean + half_width], [row, row], color=style["color"], linewidth=1.6
     )

@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-from differences import draw_differences
+from differences import draw_aggregators, draw_rules
+from panels import PLAIN, panels
+from rates import draw_rates
 from runs import Array, Method, Report, window_centres, windows
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")  # a task each
-PLAIN = "#8a8f98"  # the reference, beside which another is drawn
 WINDOWS = 60  # columns of the heat map
 POINTS = 20  # of a curve
 
@@ -49,38 +50,16 @@ def draw_samples(report: Report) -> Figure:
     return figure
 
 
-def panels(
+def over_steps(
     report: Report,
     methods: list[Method],
     draw: Callable[[Axes, Method], None],
     ylabel: str,
     share: bool,
 ) -> Figure:
-    """Small multiples: a panel a method, in the table's order."""
-    columns = 4 if len(methods) <= 8 else 5
-    rows = -(-len(methods) // columns)
-    figure = Figure(figsize=(9, 0.55 + 1.25 * rows))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=share, squeeze=False)
-    axes = list(grid.flat)
-    for axis, method in zip(axes, methods, strict=False):
-        draw(axis, method)
-        axis.set_title(shortened(report.title(method)), fontsize=8.5)
-        axis.tick_params(labelsize=7, length=2)
-    for axis in axes[len(methods) :]:
-        axis.set_axis_off()
-    for column in range(columns):
-        last = [axis for axis in grid[:, column] if axis.axison]
-        for axis in last[-1:]:
-            axis.tick_params(labelbottom=True)
-    figure.supxlabel("step", fontsize=9)
-    figure.supylabel(ylabel, fontsize=9)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=9)
-    return figure
-
-
-def shortened(title: str, most: int = 27) -> str:
-    return title if len(title) <= most else title[: most - 1] + "…"
+    """A panel a method, in the table's order."""
+    items = {report.title(method, "\n"): method for method in methods}
+    return panels(items, draw, "step", ylabel, sharex=True, sharey=share)
 
 
 def curve(axis: Axes, values: Array, colour: str, label: str | None, band: bool = True) -> None:
@@ -115,7 +94,9 @@ def draw_losses(report: Report) -> Figure:
         axis.set_yscale("log")
         axis.set_ylim(*limits)
 
-    return panels(report, compared(report), draw, "cross-entropy of the training batch", share=True)
+    return over_steps(
+        report, compared(report), draw, "cross-entropy of the training batch", share=True
+    )
 
 
 def range_of(values: list[Array]) -> tuple[float, float]:
@@ -137,10 +118,7 @@ def draw_weights(report: Report) -> Figure:
         axis.set_ylim(low - room, high + room)
         axis.locator_params(axis="y", nbins=4)
 
-    moving = moving_weights(report)
-    if not moving:
-        return empty("no method here changes its weights")
-    return panels(report, moving, draw, "weight", share=False)
+    return over_steps(report, moving_weights(report), draw, "weight", share=False)
 
 
 def moving_weights(report: Report) -> list[Method]:
@@ -152,12 +130,6 @@ def moving_weights(report: Report) -> list[Method]:
     ]
 
 
-def empty(text: str) -> Figure:
-    figure = Figure(figsize=(9, 0.6))
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=PLAIN)
-    return figure
-
-
 def draw_conflicts(report: Report) -> Figure:
     """Share of the steps with a negative cosine, and the reference's in grey."""
 
@@ -167,7 +139,7 @@ def draw_conflicts(report: Report) -> Figure:
         curve(axis, 100 * report.courses[method].conflicts, COLOURS[0], "the method")
         axis.set_ylim(0, 100)
 
-    return panels(report, compared(report), draw, "steps in conflict, %", share=True)
+    return over_steps(report, compared(report), draw, "steps in conflict, %", share=True)
 
 
 def draw_cosines(report: Report) -> Figure:
@@ -197,11 +169,16 @@ def draw_cosines(report: Report) -> Figure:
     return figure
 
 
-FIGURES = {
-    "samples": draw_samples,
-    "differences": draw_differences,
-    "weights": draw_weights,
-    "conflicts": draw_conflicts,
-    "losses": draw_losses,
-    "cosines": draw_cosines,
-}
+def figures_of(report: Report) -> dict[str, Callable[[Report], Figure]]:
+    """The figures of which there is something to draw."""
+    wanted = {
+        "samples": (draw_samples, True),
+        "rules": (draw_rules, len(report.rules) > 1),
+        "rates": (draw_rates, bool(report.searches)),
+        "aggregators": (draw_aggregators, len(report.aggregators) > 1),
+        "weights": (draw_weights, bool(moving_weights(report))),
+        "conflicts": (draw_conflicts, True),
+        "losses": (draw_losses, True),
+        "cosines": (draw_cosines, True),
+    }
+    return {name: draw for name, (draw, drawn) in wanted.items() if drawn}

@@ -42,16 +42,19 @@ std::vector<std::string> Question::subjects(bool (*chosen)(const Comparison&)) c
   return names;
 }
 
-/// "CAGrad (adam, left −1.2 ± 0.3; sgd, right ...)": the comparisons with that verdict.
+/// "CAGrad (Adam, left −1.2 ± 0.3; SGD, right ...)": the comparisons with that verdict, without the
+/// setting where there is one for all.
 std::string Question::listed(Verdict verdict) const {
+  const bool many_settings = std::ranges::any_of(
+      family, [&](const Comparison& each) { return each.*setting != family.front().*setting; });
   std::vector<std::string> order;
   std::map<std::string, std::string> places;
   for (const Comparison& each : family) {
     if (each.verdict != verdict) continue;
     std::string& place = places[each.*subject];
     if (place.empty()) order.push_back(each.*subject);
-    place += (place.empty() ? "" : "; ") + each.*setting + ", " + task_names[each.task] + " " +
-             points(each.difference);
+    place += (place.empty() ? "" : "; ") + (many_settings ? each.*setting + ", " : "") +
+             task_names[each.task] + " " + points(each.difference);
   }
   std::string text;
   for (const std::string& name : order) {
@@ -95,8 +98,7 @@ std::string indistinguishable(const Question& question) {
       [](const Comparison& c) { return c.difference.half_width > wide_interval; });
   std::erase_if(wide,
                 [&](const std::string& name) { return std::ranges::count(alike, name) == 0; });
-  std::string text =
-      " Indistinguishable from " + question.reference + " here: " + enumerated(alike) + ".";
+  std::string text = " Not told apart from " + question.reference + ": " + enumerated(alike) + ".";
   if (!wide.empty()) {
     text += " Hardly anything is told of " + enumerated(wide) +
             ", which vary so much that an interval is wider than ±" +
@@ -173,9 +175,29 @@ Finding skipped(std::span<const RunResult> runs) {
                                enumerated(names) + "."};
 }
 
+/// Which learning rates were searched, and where a better one may lie beyond those tried.
+Finding learning_rates(const Results& results) {
+  if (results.searches.empty()) return {"Learning rates", ""};
+  std::vector<std::string> names, at_edge;
+  for (const RateSearch& search : results.searches) {
+    names.push_back(search.rule);
+    if (search.edge().empty()) continue;
+    at_edge.push_back(search.rule + " (" + significant(search.rate(), 3) + ", the " +
+                      search.edge() + ")");
+  }
+  return {
+      "Learning rates",
+      "Searched with " + reference_aggregator(results.runs) + " on the validation digits for " +
+          enumerated(names) + ". " +
+          (at_edge.empty() ? "None of those chosen lies at the edge of those tried."
+                           : "At the edge of those tried, so that one beyond it may do better: " +
+                                 enumerated(at_edge) + ".")};
+}
+
 }  // namespace
 
-std::vector<Finding> findings_of(std::span<const RunResult> runs) {
+std::vector<Finding> findings_of(const Results& results) {
+  const std::vector<RunResult>& runs = results.runs;
   std::size_t seeds = 0;
   for (const RunResult& run : runs) seeds = std::max(seeds, std::size_t{run.run.seed});
   const std::string aggregator = reference_aggregator(runs), rule = runs[0].run.rule;
@@ -186,6 +208,7 @@ std::vector<Finding> findings_of(std::span<const RunResult> runs) {
   std::vector<Finding> findings{conflict(runs)};
   if (!aggregators.family.empty()) findings.push_back(answer(aggregators, seeds));
   if (!rules.family.empty()) findings.push_back(answer(rules, seeds));
+  findings.push_back(learning_rates(results));
   findings.push_back(promises(runs));
   findings.push_back(skipped(runs));
   std::erase_if(findings, [](const Finding& finding) { return finding.text.empty(); });

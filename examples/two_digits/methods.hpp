@@ -1,4 +1,4 @@
-// Methods: the rules and aggregators that can be asked for, by name.
+// Methods: the rules and aggregators that can be asked for, by the library's texts.
 #pragma once
 
 #include <string>
@@ -9,25 +9,43 @@
 
 namespace two_digits {
 
-template <class Options>
-struct Named {
+/// What is compared where nothing else is asked for. The rates are those that the search finds with
+/// the other options' defaults, so that it need not be repeated; README.md has its numbers.
+inline constexpr const char* default_rules =
+    "SGD(lr=0.3),SGD(lr=0.1,momentum=0.9),Adam(lr=0.001),AdamW(lr=0.001)";
+inline constexpr const char* default_aggregators = "Sum,PCGrad";
+
+/// One that does not do here, and why.
+struct LeftOut {
   std::string name;
-  Options options;
+  std::string reason;
 };
 
-/// The rules, each with the learning rate it trains with by default.
-const std::vector<Named<gramstep::Rule>>& rules();
+/// What a list asks for.
+struct Texts {
+  std::vector<std::string> texts;  ///< each once, as the library reads them
+  std::vector<LeftOut> left_out;   ///< of `all`
+};
 
-/// The names of a list.
-template <class Options>
-std::vector<std::string> names(const std::vector<Named<Options>>& list) {
-  std::vector<std::string> result;
-  for (const auto& entry : list) result.push_back(entry.name);
-  return result;
-}
+/// A rule that was asked for.
+struct NamedRule {
+  /// Name and those options that depart from their defaults; lr only where two rules differ in
+  /// nothing else.
+  std::string name;
+  gramstep::Rule rule;
+  bool lr_given = false;  ///< whether its text has a learning rate
+};
 
-/// The rule of that name; throws std::invalid_argument for one that is not there.
-const gramstep::Rule& rule_named(const std::string& name);
+/// What a list of rules asks for.
+struct RuleList {
+  std::vector<NamedRule> rules;   ///< each once
+  std::vector<LeftOut> left_out;  ///< of `all`
+};
+
+/// Reads a list such as "Lion, adam(lr=1e-3), SGD(momentum=0.9)" of what gramstep::rule_of reads,
+/// names in any case. "all" stands for every rule whose defaults do for this network. Throws
+/// gramstep::InvalidArgument for one that cannot be read, or that does not do.
+RuleList read_rules(std::string_view list);
 
 /// A rule's learning rate.
 double lr_of(const gramstep::Rule& rule);
@@ -35,25 +53,13 @@ double lr_of(const gramstep::Rule& rule);
 /// A rule with another learning rate.
 gramstep::Rule with_lr(gramstep::Rule rule, double lr);
 
-/// An aggregator that does not do for two tasks, and why.
-struct LeftOut {
-  std::string name;
-  std::string reason;
-};
+/// Reads a list of aggregators as read_rules does one of rules; "all" stands for every aggregator
+/// whose defaults do for two tasks.
+Texts read_aggregators(std::string_view list);
 
-/// What a list of aggregators asks for.
-struct AggregatorList {
-  std::vector<std::string> texts;  ///< each once; aggregator_named reads them
-  std::vector<LeftOut> left_out;   ///< of `all`
-};
-
-/// Reads a list such as "Sum, pcgrad, CAGrad(c=0.4)" of what gramstep::aggregator_of reads, names
-/// in any case. "all" stands for every aggregator whose defaults do for two tasks. Throws
-/// gramstep::InvalidArgument for one that cannot be read, or that does not do.
-AggregatorList read_aggregators(std::string_view list);
-
-/// What a text of read_aggregators says.
-gramstep::Aggregator aggregator_named(const std::string& text);
+/// The one that others are compared with, and that learning rates are searched with: Sum, else the
+/// first.
+const std::string& reference_of(const std::vector<std::string>& aggregators);
 
 /// An aggregator with its randomness, where it has any, from this seed.
 gramstep::Aggregator with_seed(gramstep::Aggregator aggregator, std::uint64_t seed);

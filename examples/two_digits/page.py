@@ -2,11 +2,12 @@
 
 import base64
 import html
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from figures import FIGURES, moving_weights
+from figures import figures_of, moving_weights
 from runs import Method, Report, points
 
 Entry = dict[str, Any]  # a method's summary
@@ -14,18 +15,24 @@ Entry = dict[str, Any]  # a method's summary
 
 def write_page(report: Report, folder: Path) -> Path:
     """Writes index.html beside the figures, which it contains."""
-    template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     page = folder / "index.html"
-    figures = {name: data_uri(folder / f"{name}.png") for name in FIGURES}
+    figures = {name: data_uri(folder / f"{name}.png") for name in figures_of(report)}
+    steps = by_hand(report)
+    template = template_with({*figures, *(["by_hand"] if steps else [])})
     page.write_text(
         template.substitute(
             figures,
             setting=setting(report),
             findings="\n".join(f"<li>{finding}</li>" for finding in findings(report)),
             reference=html.escape(report.reference),
+            reference_rule=html.escape(report.reference_rule),
+            rule_table=rule_table(report),
+            how_to_read=how_to_read(report),
+            edges=edges(report),
+            search_seeds=counted(report.summary["options"]["search_seeds"], "seed"),
             table=table(report),
             notes="\n".join(f"<p class=soft>{note}</p>" for note in notes(report)),
-            by_hand=by_hand(report),
+            by_hand=steps,
             held_out=f"{report.summary['options']['held_out_pairs']:,}",
             seeds=counted(report.summary["options"]["seeds"], "seed"),
             machine=machine(report),
@@ -36,6 +43,13 @@ def write_page(report: Report, folder: Path) -> Path:
     return page
 
 
+def template_with(parts: set[str]) -> Template:
+    """The page's template with those of its optional parts."""
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    optional = re.compile(r"<!-- if (\w+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+    return Template(optional.sub(lambda part: part[2] if part[1] in parts else "", text))
+
+
 def data_uri(image: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(image.read_bytes()).decode("ascii")
 
@@ -43,10 +57,9 @@ def data_uri(image: Path) -> str:
 def setting(report: Report) -> str:
     """What was trained, in a sentence or two."""
     options = report.summary["options"]
-    rates = ", ".join(f"{html.escape(rule)} {rate:g}" for rule, rate in options["lr"].items())
     text = (
         f"{report.summary['parameters']:,} parameters, {options['train_pairs']:,} training images, "
-        f"{options['epochs']} epochs in batches of {options['batch']}; learning rates: {rates}."
+        f"{options['epochs']} epochs in batches of {options['batch']}."
     )
     if options["label_noise"]:
         text += f" {options['label_noise']:.0%} of the right digit’s training labels are random."
@@ -76,6 +89,47 @@ def findings(report: Report) -> list[str]:
     ]
 
 
+def how_to_read(report: Report) -> str:
+    """A figure of differences."""
+    seeds = counted(report.summary["options"]["seeds"], "seed")
+    return (
+        f"Mean difference over {seeds} and its 95 % interval by Student’s t; a grey dot is a seed. "
+        "Every seed gives all methods the same training images, initial parameters and batches, so "
+        "that they are compared seed by seed. Intervals may be cut off at the edge; an arrow points "
+        "to a mean that lies outside."
+    )
+
+
+def edges(report: Report) -> str:
+    """Which rates lie at the edge of those tried."""
+    at = [
+        f"{html.escape(search['rule'])} ({search['chosen']:g}, the {search['edge']})"
+        for search in report.searches
+        if search["edge"]
+    ]
+    if not at:
+        return "None of those chosen lies at the edge of those tried."
+    return f"At the edge of those tried, so that one beyond it may do better: {', '.join(at)}."
+
+
+def rule_table(report: Report) -> str:
+    """The body of the table of rules, all with the reference aggregator."""
+    seeds = report.summary["options"]["seeds"]
+    rows = []
+    for entry in report.rule_entries:
+        method = Method(entry["rule"], entry["aggregator"])
+        cells = [
+            f"<th>{html.escape(entry['rule'])}</th>",
+            f"<td>{entry['lr']:g}</td>",
+            *(f"<td>{percent(spread, seeds)}</td>" for spread in entry["accuracy"].values()),
+            *(difference(report, "rule", method, task) for task in report.tasks),
+            f"<td>{entry['step_us']:.0f}</td>",
+        ]
+        of_reference = " class=reference" if entry["rule"] == report.reference_rule else ""
+        rows.append(f"<tr{of_reference}>{''.join(cells)}</tr>")
+    return "\n".join(rows)
+
+
 def table(report: Report) -> str:
     """The body of the table, a row a method."""
     seeds = report.summary["options"]["seeds"]
@@ -86,10 +140,10 @@ def table(report: Report) -> str:
         kept = entry["promise_kept"]
         momenta = "<sup>m</sup>" if entry["on_momenta"] else ""
         cells = [
-            f"<th>{html.escape(entry['rule']) if entry['rule'] != last_rule else ''}</th>",
+            f"<th>{rule_and_rate(entry) if entry['rule'] != last_rule else ''}</th>",
             f"<td class=name>{html.escape(entry['aggregator'])}</td>",
             *(f"<td>{percent(spread, seeds)}</td>" for spread in entry["accuracy"].values()),
-            *(difference(report, method, task) for task in report.tasks),
+            *(difference(report, "aggregator", method, task) for task in report.tasks),
             f"<td>{percent(entry['conflict_rate'], seeds)}{momenta}</td>",
             *(f"<td>{number(spread['mean'])}</td>" for spread in entry["weights"].values()),
             f"<td>{'' if kept is None else share(kept)}</td>",
@@ -100,6 +154,10 @@ def table(report: Report) -> str:
         rows.append(f'<tr class="{classes.strip()}">{"".join(cells)}</tr>')
         last_rule = entry["rule"]
     return "\n".join(rows)
+
+
+def rule_and_rate(entry: Entry) -> str:
+    return f"{html.escape(entry['rule'])} <small>{entry['lr']:g}</small>"
 
 
 def percent(spread: Entry, seeds: int) -> str:
@@ -121,9 +179,9 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}".replace("-", "−")
 
 
-def difference(report: Report, method: Method, task: str) -> str:
+def difference(report: Report, family: str, method: Method, task: str) -> str:
     """A cell: the difference from the reference with its interval."""
-    comparison = report.comparison(method, task)
+    comparison = report.comparison(family, method, task)
     if comparison is None:
         return "<td></td>"
     text = points(comparison["difference"])
@@ -142,7 +200,8 @@ def notes(report: Report) -> list[str]:
         )
     if any(spread["mean"] is None for e in report.entries for spread in e["weights"].values()):
         result.append("Without weights: combined element by element.")
-    left_out = report.summary["options"]["left_out"]
+    options = report.summary["options"]
+    left_out = options["rules_left_out"] + options["aggregators_left_out"]
     if left_out:
         reasons = "; ".join(html.escape(entry["reason"]) for entry in left_out)
         result.append(f"Left out, with two tasks and default options: {reasons}.")

@@ -20,7 +20,7 @@ def main() -> None:
 
     report = read_report(folder)
     with mpl.rc_context(figures.STYLE):
-        for name, draw in figures.FIGURES.items():
+        for name, draw in figures.figures_of(report).items():
             draw(report).savefig(folder / f"{name}.png", dpi=160)
     print(write_page(report, folder))
 

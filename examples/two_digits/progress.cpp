@@ -30,8 +30,8 @@ void Progress::advance(const std::string& label) {
   const int left = static_cast<int>(elapsed / share - elapsed + 0.5);
   const auto filled = static_cast<std::size_t>(share * bar_width);
   const std::string bar = std::string(filled, '#') + std::string(bar_width - filled, '.');
-  std::fprintf(stderr, "%s[%s] %3d %%  %d:%02d left  %-28s%s", terminal_ ? "\r" : "", bar.c_str(),
-               static_cast<int>(100 * share), left / 60, left % 60, label.c_str(),
+  std::fprintf(stderr, "%s[%s] %3d %%  %d:%02d left  %s%s", terminal_ ? "\r\033[K" : "",
+               bar.c_str(), static_cast<int>(100 * share), left / 60, left % 60, label.c_str(),
                terminal_ ? "" : "\n");
   std::fflush(stderr);
 }

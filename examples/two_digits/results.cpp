@@ -40,8 +40,10 @@ Spread spread_over(std::span<const RunResult> runs, Value value) {
 }
 
 MethodResult summarise_method(std::span<const RunResult> runs) {
-  MethodResult method{
-      .rule = runs[0].run.rule, .aggregator = runs[0].run.aggregator, .seeds = runs.size()};
+  MethodResult method{.rule = runs[0].run.rule,
+                      .lr = runs[0].lr,
+                      .aggregator = runs[0].run.aggregator,
+                      .seeds = runs.size()};
   for (std::size_t task = 0; task < tasks; ++task) {
     method.accuracy[task] =
         spread_over(runs, [task](const RunResult& run) { return run.accuracy[task]; });
@@ -72,6 +74,7 @@ void to_json(ordered_json& json, const Spread& spread) {
 
 void to_json(ordered_json& json, const RunResult& result) {
   json = {{"rule", result.run.rule},
+          {"lr", result.lr},
           {"aggregator", result.run.aggregator},
           {"seed", result.run.seed},
           {"accuracy", by_task(result.accuracy)},
@@ -89,6 +92,7 @@ void to_json(ordered_json& json, const RunResult& result) {
 
 void to_json(ordered_json& json, const MethodResult& method) {
   json = {{"rule", method.rule},
+          {"lr", method.lr},
           {"aggregator", method.aggregator},
           {"accuracy", by_task(method.accuracy)},
           {"conflict_rate", method.conflict_rate},
@@ -131,10 +135,17 @@ void to_json(ordered_json& json, const Options& options) {
           {"label_noise", options.label_noise},
           {"scale", options.scale},
           {"evaluate", options.evaluate},
-          {"left_out", options.aggregators.left_out}};
-  for (const std::string& name : options.rules) {
-    json["lr"][name] = options.lr.value_or(lr_of(rule_named(name)));
-  }
+          {"search_seeds", options.search_seeds()},
+          {"rules_left_out", options.rules.left_out},
+          {"aggregators_left_out", options.aggregators.left_out}};
+}
+
+void to_json(ordered_json& json, const RateSearch& search) {
+  json = {{"rule", search.rule},
+          {"rates", search.rates},
+          {"accuracies", search.accuracies},
+          {"chosen", search.rate()},
+          {"edge", search.edge()}};
 }
 
 std::vector<MethodResult> summarise(std::span<const RunResult> runs) {
@@ -152,7 +163,8 @@ std::vector<MethodResult> summarise(std::span<const RunResult> runs) {
 }
 
 void write_summary(const std::filesystem::path& path, const Options& options,
-                   const gs::Device& device, std::span<const RunResult> runs) {
+                   const gs::Device& device, const Results& results) {
+  const std::vector<RunResult>& runs = results.runs;
   const bool on_cpu = device.kind == gs::Device::Kind::cpu;
   const ordered_json summary{{"options", options},
                              {"machine",
@@ -161,7 +173,9 @@ void write_summary(const std::filesystem::path& path, const Options& options,
                                {"isa", std::string(gs::cpu_isa())}}},
                              {"parameters", model_layout().parameters()},
                              {"reference_aggregator", reference_aggregator(runs)},
-                             {"findings", findings_of(runs)},
+                             {"reference_rule", runs[0].run.rule},
+                             {"findings", findings_of(results)},
+                             {"rate_searches", results.searches},
                              {"methods", summarise(runs)},
                              {"aggregator_comparisons", compare_aggregators(runs)},
                              {"rule_comparisons", compare_rules(runs)},

@@ -19,6 +19,7 @@ namespace two_digits {
 /// The runs of one method, summarised over seeds.
 struct MethodResult {
   std::string rule;
+  double lr = 0;
   std::string aggregator;
   std::size_t seeds = 0;
   std::array<Spread, tasks> accuracy{};
@@ -38,9 +39,9 @@ void print_table(std::ostream& out, std::span<const MethodResult> methods);
 /// Prints a paragraph for each.
 void print_findings(std::ostream& out, std::span<const Finding> findings);
 
-/// Writes options, machine, all runs, their summary and what follows from them as JSON.
+/// Writes options, machine, searches, all runs, their summary and what follows from them as JSON.
 void write_summary(const std::filesystem::path& path, const Options& options,
-                   const gramstep::Device& device, std::span<const RunResult> runs);
+                   const gramstep::Device& device, const Results& results);
 
 /// Writes images and labels as JSON, for the report to show.
 void write_samples(const std::filesystem::path& path, const Pairs& samples);

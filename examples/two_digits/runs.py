@@ -21,9 +21,6 @@ class Method:
     rule: str
     aggregator: str
 
-    def __str__(self) -> str:
-        return f"{self.rule}, {self.aggregator}"
-
 
 @dataclass(frozen=True)
 class Course:
@@ -52,32 +49,56 @@ class Report:
         return list(dict.fromkeys(method.rule for method in self.courses))
 
     @property
+    def aggregators(self) -> list[str]:
+        return list(dict.fromkeys(method.aggregator for method in self.courses))
+
+    @property
+    def searches(self) -> list[dict[str, Any]]:
+        """The rules whose learning rate was searched, with what was tried."""
+        return list(self.summary["rate_searches"])
+
+    @property
     def reference(self) -> str:
         """The aggregator that others are compared with."""
         return str(self.summary["reference_aggregator"])
+
+    @property
+    def reference_rule(self) -> str:
+        """The rule that others are compared with."""
+        return str(self.summary["reference_rule"])
 
     @property
     def entries(self) -> list[dict[str, Any]]:
         """The methods' summaries: rule by rule, and the best mean accuracy of all tasks first."""
 
         def place(entry: dict[str, Any]) -> tuple[int, float]:
-            accuracies = [spread["mean"] for spread in entry["accuracy"].values()]
-            return self.rules.index(entry["rule"]), -sum(accuracies)
+            return self.rules.index(entry["rule"]), -mean_accuracy(entry)
 
         return sorted(self.summary["methods"], key=place)
+
+    @property
+    def rule_entries(self) -> list[dict[str, Any]]:
+        """The summaries of all rules with the reference aggregator, the most accurate first."""
+        entries = [e for e in self.summary["methods"] if e["aggregator"] == self.reference]
+        return sorted(entries, key=mean_accuracy, reverse=True)
 
     @property
     def methods(self) -> list[Method]:
         """The methods in that order."""
         return [Method(entry["rule"], entry["aggregator"]) for entry in self.entries]
 
-    def title(self, method: Method) -> str:
-        """A method's name, without the rule where there is one for all."""
-        return method.aggregator if len(self.rules) == 1 else str(method)
+    def title(self, method: Method, separator: str = ", ") -> str:
+        """A method's name, without the rule or the aggregator where there is one for all."""
+        if len(self.rules) == 1:
+            return method.aggregator
+        if len(self.aggregators) == 1:
+            return method.rule
+        return f"{method.rule}{separator}{method.aggregator}"
 
-    def comparison(self, method: Method, task: str) -> dict[str, Any] | None:
-        """A method's comparison with the reference, if it is not the reference itself."""
-        for entry in self.summary["aggregator_comparisons"]:
+    def comparison(self, family: str, method: Method, task: str) -> dict[str, Any] | None:
+        """A method's comparison with the reference among "rule" or "aggregator" comparisons, if it
+        is not the reference itself."""
+        for entry in self.summary[f"{family}_comparisons"]:
             if (entry["rule"], entry["aggregator"], entry["task"]) == (
                 method.rule,
                 method.aggregator,
@@ -95,6 +116,11 @@ class Report:
                 if (run["rule"], run["aggregator"]) == (method.rule, method.aggregator)
             ]
         )
+
+
+def mean_accuracy(entry: dict[str, Any]) -> float:
+    """Of a method's summary, over tasks."""
+    return float(np.mean([spread["mean"] for spread in entry["accuracy"].values()]))
 
 
 def read_report(folder: Path) -> Report:

@@ -26,7 +26,7 @@ std::string weights(const std::array<Spread, tasks>& weights) {
 }
 
 Row row_of(const MethodResult& method) {
-  Row row{method.rule, method.aggregator};
+  Row row{method.rule, significant(method.lr, 3), method.aggregator};
   for (const Spread& accuracy : method.accuracy) row.push_back(percent(accuracy, method.seeds));
   row.push_back(percent(method.conflict_rate, method.seeds) + (method.on_momenta ? " m" : ""));
   row.push_back(weights(method.weights));
@@ -42,7 +42,7 @@ Row row_of(const MethodResult& method) {
 }  // namespace
 
 void print_table(std::ostream& out, std::span<const MethodResult> methods) {
-  std::vector<Row> rows{{"rule", "aggregator", "left digit %", "right digit %", "conflict %",
+  std::vector<Row> rows{{"rule", "lr", "aggregator", "left digit %", "right digit %", "conflict %",
                          "weights", "kept %", "step µs", "fused µs", "unfused µs", "ratio"}};
   std::ranges::transform(methods, std::back_inserter(rows), row_of);
   for (const Row& row : rows) {
@@ -50,7 +50,7 @@ void print_table(std::ostream& out, std::span<const MethodResult> methods) {
       std::size_t width = 0;
       for (const Row& other : rows) width = std::max(width, length(other[column]));
       const std::string padding(width - length(row[column]), ' ');
-      const bool text = column < 2;
+      const bool text = column == 0 || column == 2;
       out << (column > 0 ? "  " : "") << (text ? row[column] + padding : padding + row[column]);
     }
     out << '\n';

@@ -9,6 +9,7 @@
 
 #include <gramstep/aggregators/traits.hpp>
 
+#include "methods.hpp"
 #include "model.hpp"
 #include "random.hpp"
 
@@ -76,8 +77,8 @@ void add_what_was_seen(RunResult& result, const gs::Report& report) {
 
 }  // namespace
 
-RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data, StepLog& log,
-                const std::function<void()>& progress) {
+RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data,
+                const Observer& observe) {
   const gs::Layout layout = model_layout();
   gs::Optimizer optimizer(layout, {.rule = options.rule,
                                    .aggregator = options.aggregator,
@@ -91,7 +92,7 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
 
   Probe probe(backend, optimizer);
   gs::Report report;
-  RunResult result{.run = options.run};
+  RunResult result{.run = options.run, .lr = lr_of(options.rule)};
   auto order = in_order(data.train);
   auto random = random_engine(options.run.seed, Purpose::batches);
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
@@ -100,20 +101,24 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
     for_each_batch(data.train, order, options.batch, [&](const Pairs& batch) {
       model.forward(params.data(), batch.images);
       const auto losses = model.backward(params.data(), batch.labels, options.scales, gradients);
-      const auto handed_over = losses_for_step(losses, options.scales);
-      probe.step(optimizer, params.span(), gradients.for_step(handed_over), report.steps + 1);
-
+      const auto scaled = losses_for_step(losses, options.scales);
+      const gs::Gradients handed_over = gradients.for_step(scaled);
+      if (options.timed) {
+        probe.step(optimizer, params.span(), handed_over, report.steps + 1);
+      } else {
+        optimizer.step(params.span(), handed_over);
+      }
       report = optimizer.report();
-      log.write(options.run, ++result.steps, losses, report);
+      observe(++result.steps, losses, report);
       for (std::size_t task = 0; task < tasks; ++task) {
         result.losses[task] += static_cast<double>(losses[task]);
       }
-      progress();
     });
   }
   for (double& loss : result.losses) loss *= options.epochs / static_cast<double>(result.steps);
   add_what_was_seen(result, report);
   result.on_momenta = uses_momenta(options.aggregator);
+  optimizer.evaluation_params(params.span(), params.span());
   result.accuracy = accuracy(model, params.data(), data.held_out, options.batch);
   result.times = probe.times();
   return result;

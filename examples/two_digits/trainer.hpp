@@ -23,18 +23,21 @@ struct Data {
 
 /// What is trained, and how.
 struct RunOptions {
-  Run run;
+  Run run{};
   gramstep::Rule rule;
   gramstep::Aggregator aggregator;
   int epochs = 1;
   std::int64_t batch = 1;
   std::array<float, tasks> scales{};  ///< factor on each task's loss
+  bool timed = true;                  ///< whether Probe takes the steps
 };
 
 /// What came out.
 struct RunResult {
   Run run;
-  std::array<double, tasks> accuracy{};  ///< on the held-out pairs
+  double lr = 0;
+  /// On the held-out pairs, at the optimizer's evaluation_params: a schedule-free rule's average.
+  std::array<double, tasks> accuracy{};
   std::array<double, tasks> losses{};    ///< mean over the last epoch's steps, not scaled
   double conflict_rate = 0;              ///< share of the steps whose gradients conflicted
   bool on_momenta = false;               ///< whether the aggregator looks at momenta instead
@@ -45,10 +48,14 @@ struct RunResult {
   StepTimes times{};
 };
 
+/// Is told of a step, 1 for the first: losses before it, and what it saw and decided.
+using Observer = std::function<void(std::int64_t step, const std::array<float, tasks>& losses,
+                                    const gramstep::Report& report)>;
+
 /// Trains once. Same options, data, device and number of threads: same result, to the last bit (but
-/// for the times). Calls `progress` after every step.
-RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data, StepLog& log,
-                const std::function<void()>& progress);
+/// for the times). Calls `observe` after every step.
+RunResult train(Backend<float>& backend, const RunOptions& options, const Data& data,
+                const Observer& observe);
 
 /// How many steps an epoch has.
 std::int64_t steps_an_epoch(std::int64_t pairs, std::int64_t batch);

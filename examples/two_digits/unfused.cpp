@@ -9,8 +9,8 @@ namespace two_digits {
 namespace {
 
 bool plain(const gs::SGD& rule) { return !rule.nesterov && rule.dampening == 0 && !rule.maximize; }
-bool plain(const gs::Adam& rule) { return !rule.amsgrad && !rule.maximize; }
-bool plain(const gs::AdamW& rule) { return !rule.amsgrad && !rule.maximize; }
+bool plain(const gs::Adam& rule) { return !rule.amsgrad && !rule.maximize && !rule.epsilon_hat; }
+bool plain(const gs::AdamW& rule) { return !rule.amsgrad && !rule.maximize && !rule.epsilon_hat; }
 bool plain(const gs::Sum&) { return true; }
 bool plain(const gs::PCGrad& aggregator) { return aggregator.reduction == gs::Reduction::sum; }
 

@@ -51,15 +51,14 @@ struct Leaves {
   GramLeaf* gram;
   WeightsLeaf* weights;
 
-  /// The passes of one update of one rule, over chunks [first, last); settle over segments.
+  /// The passes of one update of one rule, over chunks [first, last); settle over all segments.
   /// by_element: the aggregator that combines element by element; null for a weighted sum.
   struct Update {
     using Pass = void (*)(const kernels::UpdateArguments& a,
                           const kernels::OneOfT<Aggregator>* by_element, std::int32_t first,
                           std::int32_t last);
     Pass measure = nullptr;  // of a rule that needs norms by segment
-    void (*settle)(const kernels::UpdateArguments& a, std::int32_t first,
-                   std::int32_t last) = nullptr;
+    void (*settle)(const kernels::UpdateArguments& a) = nullptr;
     Pass apply = nullptr;
   };
   Update update[std::variant_size_v<Rule>][max_updates];

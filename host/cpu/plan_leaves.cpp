@@ -1,16 +1,9 @@
 // The aggregators' solves for one instruction set, which the build names GRAMSTEP_ISA and compiles this
 // file for: their loops over rows are worth vectorising from K = 16 on.
 #include "host/cpu/leaves.hpp"
+#include "host/cpu/vector.hpp"
 
 namespace gramstep::host {
-namespace {
-
-/// Of this source alone, and with it all that is made for it: no other set's code can be linked in its
-/// place.
-struct LeafThread : kernels::SingleThread {};
-
-}  // namespace
-
 WeightsLeaf GRAMSTEP_OF_ISA(weights_leaf_);
 void GRAMSTEP_OF_ISA(weights_leaf_)(const kernels::PlanArguments& a,
                                     const kernels::OneOfT<Aggregator>& aggregator,

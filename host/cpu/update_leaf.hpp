@@ -114,6 +114,7 @@ void apply_run(const typename Update::Scalars scalars, float scale, const float*
     if constexpr (Update::states > 2) state[2] = state2[i];
     Update::apply(scalars, scale * d[i], param, state);
     p[i] = param;
+    if constexpr (rules::state_done_first<Update>) continue;
     if constexpr (Update::states > 0) state0[i] = state[0];
     if constexpr (Update::states > 1) state1[i] = state[1];
     if constexpr (Update::states > 2) state2[i] = state[2];
@@ -135,51 +136,65 @@ void apply_rule(const typename Update::Scalars& scalars, float scale, const floa
   });
 }
 
-/// Adds to sums what the rule measures of one run of at most run_elements.
+/// A chunk's columns, which sum separately: as many as a GPU block's threads hold at once.
+constexpr int sum_columns = 4 * kernels::measure_lanes;
+static_assert(sum_columns % run_elements == 0);
+
+/// What a chunk measures, column by column.
+struct ColumnSums {
+  alignas(64) float sums[rules::max_measures][sum_columns];
+};
+
+/// Adds to the columns' sums what the rule measures of one run.
 template <class Update>
 void measure_run(const typename Update::Scalars scalars, float scale, const float* __restrict d,
                  const float* __restrict p, float* __restrict state0, float* __restrict state1,
-                 int count, double (&sums)[rules::max_measures]) {
-  static_assert(Update::states <= 2);
-  float terms[rules::max_measures][run_elements] = {};
+                 float* __restrict sums0, float* __restrict sums1, int count) {
+  static_assert(Update::states <= 2 && rules::max_measures == 2);
   GRAMSTEP_INDEPENDENT
   for (int i = 0; i < count; ++i) {
-    float state[2] = {}, one[rules::max_measures];
+    float state[2] = {}, terms[2];
     if constexpr (Update::states > 0) state[0] = state0[i];
     if constexpr (Update::states > 1) state[1] = state1[i];
-    Update::measure(scalars, scale * d[i], p[i], state, one);
-    for (int m = 0; m < rules::max_measures; ++m) terms[m][i] = one[m];
-    if constexpr (rules::state_done_first<Update>) {
-      if constexpr (Update::states > 0) state0[i] = state[0];
-      if constexpr (Update::states > 1) state1[i] = state[1];
-    }
-  }
-  // The same lanes on every instruction set: the same bits. At most 16 terms in an fp32 sum.
-  for (int m = 0; m < rules::max_measures; ++m) {
-    float lanes[gram_lanes] = {};
-    for (int i = 0; i < run_elements; i += gram_lanes) {
-      for (int l = 0; l < gram_lanes; ++l) lanes[l] += terms[m][i + l];
-    }
-    for (const float lane : lanes) sums[m] += static_cast<double>(lane);
+    Update::measure(scalars, scale * d[i], p[i], state, terms);
+    sums0[i] += terms[0];
+    sums1[i] += terms[1];
+    if constexpr (!rules::state_done_first<Update>) continue;
+    if constexpr (Update::states > 0) state0[i] = state[0];
+    if constexpr (Update::states > 1) state1[i] = state[1];
   }
 }
 
-/// What the rule measures of `count` elements whose gradient is scale * d.
+/// What the rule measures of `count` elements whose gradient is scale * d, from element `first` of their
+/// chunk on.
 template <class Update>
 void measure_rule(const typename Update::Scalars& scalars, float scale, const float* d,
-                  const float* p, float* const* states, std::int64_t at, int count,
-                  double (&sums)[rules::max_measures]) {
+                  const float* p, float* const* states, std::int64_t at, int count, int first,
+                  ColumnSums& columns) {
   float* state[2] = {};
   for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
-  for_runs(count, [&](int first, int last) {
-    prefetch_run(d + first + rule_distance);
-    prefetch_run(p + first + rule_distance);
+  for_runs(count, [&](int begin, int end) {
+    prefetch_run(d + begin + rule_distance);
+    prefetch_run(p + begin + rule_distance);
     if constexpr (rules::state_done_first<Update>) {
-      for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
+      for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + begin + rule_distance);
     }
-    measure_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
-                        last - first, sums);
+    const int column = (first + begin) % sum_columns;
+    measure_run<Update>(scalars, scale, d + begin, p + begin, state[0] + begin, state[1] + begin,
+                        columns.sums[0] + column, columns.sums[1] + column, end - begin);
   });
+}
+
+/// The sums of the first `lanes` lanes, added up as kernels::MeasureBody does.
+void add_columns(const ColumnSums& columns, int lanes, double* to) {
+  kernels::MeasureRoom room;
+  for (int lane = 0; lane < lanes; ++lane) {
+    for (int m = 0; m < rules::max_measures; ++m) {
+      room[lane][m] = kernels::sum_of_columns(columns.sums[m] + 4 * lane);
+    }
+  }
+  kernels::add_lanes(LeafThread{}, lanes, room);
+  for (int m = 0; m < rules::max_measures; ++m) to[m] = room[0][m];
 }
 
 /// Calls apply(scale, d, at, count) for runs of a chunk, whose gradient is scale * d.
@@ -223,14 +238,14 @@ template <class Function>
 template <class Update>
 void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                  std::int32_t first, std::int32_t last) {
-  alignas(64) float combined[kernels::chunk_elements] = {};
+  alignas(64) float combined[kernels::chunk_elements];
   over_chunks(a, first, last, [&](std::int32_t, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
     const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
       apply_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count);
     };
     if constexpr (rules::state_done_first<Update>) {
-      apply(1.0f, combined, chunk.begin, chunk.count);  // which is not looked at
+      apply(1.0f, a.states[0] + chunk.begin, chunk.begin, chunk.count);  // for a gradient: not used
     } else {
       with_gradient(a, by_element, chunk, segment, combined, apply);
     }
@@ -241,35 +256,26 @@ template <class Update>
 void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                   std::int32_t first, std::int32_t last) {
   alignas(64) float combined[kernels::chunk_elements];
+  ColumnSums columns;
   over_chunks(a, first, last, [&](std::int32_t c, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
-    double sums[rules::max_measures] = {};
+    const int lanes = kernels::lanes_of((chunk.count + 3) / 4);
+    for (auto& sums : columns.sums) {
+      for (int column = 0; column < 4 * lanes; ++column) sums[column] = 0.0f;
+    }
     with_gradient(a, by_element, chunk, segment, combined,
                   [&](float scale, const float* d, std::int64_t at, int count) {
                     measure_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count,
-                                         sums);
+                                         static_cast<int>(at - chunk.begin), columns);
                   });
-    for (int m = 0; m < rules::max_measures; ++m) {
-      a.measures[std::int64_t{c} * rules::max_measures + m] = sums[m];
-    }
+    add_columns(columns, lanes, a.measures + std::int64_t{c} * rules::max_measures);
   });
 }
 
-/// Adds up what was measured of segments [first, last), and lets the rule have it.
 template <class Update>
-void settle_leaf(const kernels::UpdateArguments& a, std::int32_t first, std::int32_t last) {
-  for (std::int32_t s = first; s < last; ++s) {
-    if (!a.segments[s].active) continue;
-    double sums[rules::max_measures] = {};
-    for (std::int32_t c = a.work.segment_chunks[2 * s]; c < a.work.segment_chunks[2 * s + 1]; ++c) {
-      for (int m = 0; m < rules::max_measures; ++m) {
-        sums[m] += a.measures[std::int64_t{c} * rules::max_measures + m];
-      }
-    }
-    auto scalars = a.segments[s].template get<typename Update::Scalars>();
-    Update::settle(scalars, sums);
-    a.segments[s].put(scalars);
-  }
+void settle_leaf(const kernels::UpdateArguments& a) {
+  typename kernels::SettleBody<Update>::Shared shared;
+  kernels::SettleBody<Update>{a}(LeafThread{}, shared);
 }
 
 }  // namespace

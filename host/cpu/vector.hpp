@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/context.hpp"
+
 #if defined(__AVX512F__)
 #define GRAMSTEP_VECTOR_BYTES 64
 #define GRAMSTEP_GRAM_TILE 4  // 16 sums and 8 values in 32 registers
@@ -44,6 +46,9 @@ constexpr int vector_lanes = GRAMSTEP_VECTOR_BYTES / 4;
 [[gnu::always_inline]] inline void store_vector(Vector from, float* to) {
   *reinterpret_cast<LooseVector*>(to) = from;
 }
+
+/// Who runs a kernel body here.
+struct LeafThread : kernels::SingleThread {};
 
 constexpr int cache_line = 16;  // floats
 

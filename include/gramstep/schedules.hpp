@@ -61,7 +61,7 @@ struct CosineAnnealingLR {
     visit("min_lr", self.min_lr);
   }
   void validate() const {
-    expect(total_steps > 0, "CosineAnnealingLR.total_steps", "expected a number of steps > 0");
+    expect(total_steps > 0, "CosineAnnealingLR.total_steps", total_steps, "a number of steps > 0");
     expect_in("CosineAnnealingLR.min_lr", min_lr, 0);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -86,7 +86,7 @@ struct PolynomialLR {
     visit("exponent", self.exponent);
   }
   void validate() const {
-    expect(total_steps > 0, "PolynomialLR.total_steps", "expected a number of steps > 0");
+    expect(total_steps > 0, "PolynomialLR.total_steps", total_steps, "a number of steps > 0");
     expect_in("PolynomialLR.exponent", exponent, 0, 64);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -108,7 +108,7 @@ struct StepLR {
     visit("gamma", self.gamma);
   }
   void validate() const {
-    expect(step_size > 0, "StepLR.step_size", "expected a number of steps > 0");
+    expect(step_size > 0, "StepLR.step_size", step_size, "a number of steps > 0");
     expect_in("StepLR.gamma", gamma, 0, 1e3);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -134,8 +134,8 @@ struct StableDecayLR {
     visit("anneal", self.anneal);
   }
   void validate() const {
-    expect(stable_steps >= 0, "StableDecayLR.stable_steps", "expected a number of steps >= 0");
-    expect(decay_steps > 0, "StableDecayLR.decay_steps", "expected a number of steps > 0");
+    expect(stable_steps >= 0, "StableDecayLR.stable_steps", stable_steps, "a number of steps >= 0");
+    expect(decay_steps > 0, "StableDecayLR.decay_steps", decay_steps, "a number of steps > 0");
     expect_in("StableDecayLR.min_lr", min_lr, 0);
   }
   GRAMSTEP_BODY Scheduled at(double lr, std::int64_t step) const {
@@ -175,8 +175,9 @@ struct OneCycleLR {
     visit("three_phase", self.three_phase);
   }
   void validate() const {
-    expect(total_steps > 0, "OneCycleLR.total_steps", "expected a number of steps > 0");
-    expect(pct_start >= 0 && pct_start <= 1, "OneCycleLR.pct_start", "expected a number in [0, 1]");
+    expect(total_steps > 0, "OneCycleLR.total_steps", total_steps, "a number of steps > 0");
+    expect(pct_start >= 0 && pct_start <= 1, "OneCycleLR.pct_start", pct_start,
+           "a number in [0, 1]");
     expect_in("OneCycleLR.base_momentum", base_momentum, 0, 1);
     expect_in("OneCycleLR.max_momentum", max_momentum, 0, 1);
     expect_in("OneCycleLR.div_factor", div_factor, std::numeric_limits<double>::min());
@@ -224,9 +225,9 @@ struct Warmup {
 
   /// Throws InvalidArgument that names the option that is out of range.
   void validate() const {
-    expect(steps >= 0, "Warmup.steps", "expected a number of steps >= 0");
-    expect(start_factor >= 0 && start_factor <= 1, "Warmup.start_factor",
-           "expected a number in [0, 1]");
+    expect(steps >= 0, "Warmup.steps", steps, "a number of steps >= 0");
+    expect(start_factor >= 0 && start_factor <= 1, "Warmup.start_factor", start_factor,
+           "a number in [0, 1]");
   }
 };
 

@@ -137,11 +137,13 @@ TEST(EvaluationBody, HasTheBitsOfOneThreadInPlaceAndApart) {
   }
 }
 
-TEST(ByElementBody, HasTheBitsOfTheCpu) {
+/// The update of a rule that combines element by element, by fibers and on the CPU.
+template <class Held>
+void expect_by_element(const Held& rule) {
   for (const Aggregator& aggregator :
        {Aggregator(TrimmedMean{}), Aggregator(GradDrop{.leak = {0.5, 0, 1}, .seed = 9})}) {
     for (const int shift : {0, 1}) {
-      const OptimizerOptions options{.rule = AdamW{}, .aggregator = aggregator, .tasks = 3};
+      const OptimizerOptions options{.rule = rule, .aggregator = aggregator, .tasks = 3};
       StageRig cpu(awkward_layout(3), options, shift);
       cpu.run_gram_on_cpu();
       cpu.run_plan_on_cpu();
@@ -150,12 +152,18 @@ TEST(ByElementBody, HasTheBitsOfTheCpu) {
         StageRig fibers(awkward_layout(3), options, shift);
         fibers.run_gram_on_cpu();
         fibers.run_plan_on_cpu();
-        fibers.run_update_by_element<AdamW>(order, 3);
+        fibers.run_update_by_element<Held>(order, 3);
         EXPECT_TRUE(same_bits(fibers.params.span(), cpu.params.span()));
         EXPECT_FALSE(std::isnan(cpu.segment(cpu.params, 8)[0]));
       }
     }
   }
+}
+
+TEST(ByElementBody, HasTheBitsOfTheCpu) {
+  expect_by_element(AdamW{});
+  expect_by_element(LAMB{.weight_decay = 0.1});
+  expect_by_element(LARS{});
 }
 
 }  // namespace

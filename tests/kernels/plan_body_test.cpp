@@ -95,6 +95,8 @@ std::size_t bytes_of(const SgdScalars&) { return offsetof(SgdScalars, nesterov) 
 std::size_t bytes_of(const RAdamScalars&) {
   return offsetof(RAdamScalars, rectified) + sizeof(bool);
 }
+std::size_t bytes_of(const LAMBScalars&) { return offsetof(LAMBScalars, adapts) + sizeof(bool); }
+std::size_t bytes_of(const LARSScalars&) { return offsetof(LARSScalars, nesterov) + sizeof(bool); }
 std::size_t bytes_of(const ScheduleFreeScalars&) {
   return offsetof(ScheduleFreeScalars, first) + sizeof(bool);
 }

@@ -2,6 +2,7 @@
 // would run it or by the CPU backend's loops.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@ class StageRig {
         plan(setup.fresh_plan()),
         momenta(setup.momenta(), shift),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
+        measures(setup.work.chunks.size() * rules::max_measures, std::nan("")),
         scratch(static_cast<std::size_t>(setup.shape.projections * setup.scratch), std::nan("")),
         aligned_(shift % 4 == 0) {
     for (int k = 0; k < setup.tasks; ++k) rows.emplace_back(layout.shared_size(), shift);
@@ -108,8 +110,14 @@ class StageRig {
   void run_update_on_cpu() {
     const host::FlushToZero flush;
     const kernels::OneOfT<Aggregator> held = aggregator();
-    host::choose_leaves().leaves->update_of(setup.rule).apply(
-        update_arguments(), setup.traits.elementwise ? &held : nullptr, 0, chunks());
+    const auto* by_element = setup.traits.elementwise ? &held : nullptr;
+    const kernels::UpdateArguments a = update_arguments();
+    const host::Leaves::Update& passes = host::choose_leaves().leaves->update_of(setup.rule);
+    if (passes.measure != nullptr) {
+      passes.measure(a, by_element, 0, chunks());
+      passes.settle(a);
+    }
+    passes.apply(a, by_element, 0, chunks());
   }
 
   kernels::PlanMemory plan_memory() { return kernels::PlanMemory::in(plan.data(), setup.shape); }
@@ -146,7 +154,7 @@ class StageRig {
   Floats momenta;
   kernels::Losses losses{};
   kernels::Scaling scaling{};
-  std::vector<double> partials, scratch;
+  std::vector<double> partials, measures, scratch;
 
  private:
   void fill(std::uint64_t seed) {
@@ -189,8 +197,13 @@ class StageRig {
 
   template <class Update, class Combination>
   void run_body(const simt::Launch& order, const Combination& combination, std::int64_t blocks) {
-    launch(order, kernels::UpdateBody<Update, Combination>{update_arguments(), combination},
-           blocks);
+    const kernels::UpdateArguments a = update_arguments();
+    if constexpr (rules::Measured<Update>) {
+      launch(order, kernels::MeasureBody<Update, Combination>{a, combination}, blocks);
+      launch(order, kernels::SettleBody<Update>{a},
+             std::min<std::int64_t>(blocks, a.segment_count));
+    }
+    launch(order, kernels::UpdateBody<Update, Combination>{a, combination}, blocks);
   }
 
   kernels::OneOfT<Aggregator> aggregator() const {
@@ -240,6 +253,8 @@ class StageRig {
     a.segments = segments.data();
     a.plan = &step.plan;
     a.weights = plan_memory().applied;
+    a.measures = measures.data();
+    a.segment_count = static_cast<std::int32_t>(segments.size());
     a.tasks = setup.tasks;
     a.aligned = aligned_;
     return a;

@@ -48,6 +48,7 @@ TEST_P(UpdateBodyTest, HasTheBitsOfTheCpu) {
         for (std::size_t s = 0; s < cpu.states.size(); ++s) {
           EXPECT_TRUE(same_bits(fibers.states[s].span(), cpu.states[s].span())) << "state " << s;
         }
+        EXPECT_TRUE(same_bits(fibers.measures, cpu.measures)) << "what a rule measures";
       }
     }
   }

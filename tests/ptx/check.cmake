@@ -1,5 +1,6 @@
 # Reads PTX and fails unless every kernel of the gram and update stages
-#   - reads and writes global memory 128 bits at a time: K + 1 + states loads and 1 + states stores,
+#   - reads and writes global memory 128 bits at a time: K + 1 + states loads and 1 + states stores, but
+#     for a rule that measures first: each of its passes has its own streams,
 #   - keeps nothing in local memory;
 # and unless the update stage has no double-precision arithmetic and no fma that was not written.
 
@@ -17,13 +18,13 @@ function(expect_count kernel text pattern relation expected what)
   endif()
 endfunction()
 
-# States and rows of an update kernel, by its mangled name.
+# States and rows of an update kernel, by its mangled name; one that measures included.
 function(streams_of kernel states rows)
   if(kernel MATCHES "SgdUpdateILb0")
     set(${states} 0 PARENT_SCOPE)
-  elseif(kernel MATCHES "SgdUpdateILb1|AdagradUpdate|LionUpdate|ScheduleFreeUpdateILb0")
+  elseif(kernel MATCHES "SgdUpdateILb1|AdagradUpdate|LionUpdate|LARSUpdate|ScheduleFreeUpdateILb0")
     set(${states} 1 PARENT_SCOPE)
-  elseif(kernel MATCHES "AdamUpdateILb0|NAdamUpdate|RAdamUpdate|AdamaxUpdate|AdadeltaUpdate")
+  elseif(kernel MATCHES "AdamUpdateILb0|NAdamUpdate|RAdamUpdate|AdamaxUpdate|AdadeltaUpdate|LAMBUpdate")
     set(${states} 2 PARENT_SCOPE)
   elseif(kernel MATCHES "ScheduleFreeUpdateILb1")
     set(${states} 2 PARENT_SCOPE)
@@ -53,10 +54,27 @@ foreach(file IN LISTS PTX)
     string(REGEX MATCH "^[A-Za-z0-9_]+" kernel "${entry}")
     math(EXPR kernels "${kernels} + 1")
     expect_count(${kernel} "${entry}" "(ld|st)[.]local" EQUAL 0 "accesses to local memory")
-    if(kernel MATCHES "UpdateBody")
+    if(kernel MATCHES "SettleBody")  # a number by chunk: nothing to read four of at a time
+    elseif(kernel MATCHES "MeasureBody")
       streams_of(${kernel} states rows)
+      set(stores ${states})
+      if(kernel MATCHES "LARSUpdate")  # whose momentum does not take part
+        set(states 0)
+        set(stores 0)
+      endif()
       math(EXPR loads "${rows} + 1 + ${states}")
-      math(EXPR stores "1 + ${states}")
+      expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL ${loads} "128-bit loads")
+      expect_count(${kernel} "${entry}" "st[.]global[.]v4" EQUAL ${stores} "128-bit stores")
+      expect_count(${kernel} "${entry}" "fma[.]rn" EQUAL 0 "fused multiply-adds")
+    elseif(kernel MATCHES "UpdateBody")
+      streams_of(${kernel} states rows)
+      set(stores ${states})
+      if(kernel MATCHES "LAMBUpdate")  # whose moments are up to date, and whose gradient is in them
+        set(rows 0)
+        set(stores 0)
+      endif()
+      math(EXPR loads "${rows} + 1 + ${states}")
+      math(EXPR stores "1 + ${stores}")
       expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL ${loads} "128-bit loads")
       expect_count(${kernel} "${entry}" "st[.]global[.]v4" GREATER_EQUAL ${stores} "128-bit stores")
       if(kernel MATCHES "WeightedSum")  # elementwise aggregators may work out an element in double

@@ -1,6 +1,7 @@
 #include "tests/reference/rules.hpp"
 
 #include "tests/reference/adam_family.hpp"
+#include "tests/reference/layerwise.hpp"
 #include "tests/reference/other_rules.hpp"
 #include "tests/reference/schedule_free.hpp"
 
@@ -22,6 +23,8 @@ void update(const RuleOptions& o, const std::vector<Number>& gradient, std::vect
     case Method::radam: return radam(o, g, params, state);
     case Method::adamax: return adamax(o, g, params, state);
     case Method::ademamix: return ademamix(o, g, params, state);
+    case Method::lamb: return lamb(o, g, params, state);
+    case Method::lars: return lars(o, g, params, state);
     case Method::adagrad: return adagrad(o, g, params, state);
     case Method::adadelta: return adadelta(o, g, params, state);
     case Method::rmsprop: return rmsprop(o, g, params, state);

@@ -24,6 +24,8 @@ enum class Method {
   rmsprop,
   lion,
   ademamix,
+  lamb,
+  lars,
   schedule_free_sgd,
   schedule_free_adamw,
 };
@@ -33,10 +35,10 @@ struct RuleOptions {
   double lr = 1e-3;
   double weight_decay = 0;
   bool maximize = false;
-  double momentum = 0;   // sgd, rmsprop, schedule_free_sgd
-  double dampening = 0;  // sgd
-  bool nesterov = false;
-  double beta1 = 0.9;  // Adam and its kin, lion
+  double momentum = 0;    // sgd, rmsprop, lars, schedule_free_sgd
+  double dampening = 0;   // sgd
+  bool nesterov = false;  // sgd, lars
+  double beta1 = 0.9;     // Adam and its kin, lion
   double beta2 = 0.999;
   double epsilon = 1e-8;     // all but sgd and lion
   bool epsilon_hat = false;  // adam, adamw: epsilon before bias correction
@@ -51,6 +53,8 @@ struct RuleOptions {
   double slow_weight = 5;      // ademamix: its alpha
   double beta3_warmup = 0;     // ademamix, steps
   double alpha_warmup = 0;     // ademamix, steps
+  bool always_adapt = true;    // lamb, lars: without weight decay too
+  double trust = 1e-3;         // lars: its trust_coefficient
   double r = 0;                // schedule-free
   double weight_lr_power = 2;  // schedule-free
 };

@@ -1,4 +1,4 @@
-// How a list of aggregators is read.
+// How lists of rules and aggregators are read.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,39 +12,105 @@ namespace gs = gramstep;
 namespace two_digits {
 namespace {
 
-using Texts = std::vector<std::string>;
+using Strings = std::vector<std::string>;
 
-std::string message_of(const std::string& list) {
+template <class Read>
+std::string message_of(Read read, const std::string& list) {
   try {
-    read_aggregators(list);
+    read(list);
   } catch (const gs::InvalidArgument& error) {
     return error.what();
   }
   return "no error";
 }
 
+Strings names_of(const RuleList& list) {
+  Strings names;
+  for (const NamedRule& each : list.rules) names.push_back(each.name);
+  return names;
+}
+
+TEST(Rules, AreTheLibrarysTextsInAnyCase) {
+  const RuleList list = read_rules("sgd ( momentum = 0.9 ,nesterov=true),LION, AdEMAMix(alpha=4)");
+  EXPECT_EQ(names_of(list),
+            (Strings{"SGD(momentum=0.9, nesterov=true)", "Lion", "AdEMAMix(alpha=4)"}));
+  EXPECT_EQ(std::get<gs::SGD>(list.rules[0].rule).momentum, 0.9);
+  EXPECT_TRUE(std::get<gs::SGD>(list.rules[0].rule).nesterov);
+  EXPECT_EQ(std::get<gs::AdEMAMix>(list.rules[2].rule).alpha, 4);
+}
+
+TEST(Rules, AreNamedByWhatDepartsFromTheirDefaults) {
+  EXPECT_EQ(names_of(read_rules("adam(beta1=0.9, lr=0.01, weight_decay=0.1)")),
+            (Strings{"Adam(weight_decay=0.1)"}));
+}
+
+TEST(Rules, SayWhetherTheirTextHasALearningRate) {
+  const RuleList list = read_rules("Adam, Lion( lr = 3e-4 ),SGD(momentum=0.5)");
+  EXPECT_FALSE(list.rules[0].lr_given);
+  EXPECT_TRUE(list.rules[1].lr_given);
+  EXPECT_EQ(lr_of(list.rules[1].rule), 3e-4);
+  EXPECT_FALSE(list.rules[2].lr_given);
+}
+
+TEST(Rules, AreNamedWithTheirRateWhereTheyDifferInNothingElse) {
+  EXPECT_EQ(names_of(read_rules("Adam,Adam(lr=0.01),Lion(lr=0.01),adam(lr=0.03,beta1=0.9)")),
+            (Strings{"Adam", "Adam(lr=0.01)", "Lion", "Adam(lr=0.03)"}));
+}
+
+TEST(Rules, AreTakenOnce) {
+  EXPECT_EQ(names_of(read_rules("Adam,adam(),Adam(beta1=0.9),Lion(lr=1),lion(lr=1.0)")),
+            (Strings{"Adam", "Lion"}));
+}
+
+TEST(Rules, AllAreThoseOfTheLibrary) {
+  const RuleList list = read_rules("SGD(momentum=0.9),adamw,all");
+  const Strings names = names_of(list);
+  EXPECT_EQ(names[0], "SGD(momentum=0.9)");
+  EXPECT_EQ(names[1], "AdamW");
+  for (const std::string_view name : gs::rule_names()) {
+    const bool taken = std::ranges::count(names, name) == 1;
+    const bool left_out = std::ranges::count(list.left_out, name, &LeftOut::name) == 1;
+    EXPECT_NE(taken, left_out) << name;
+  }
+  EXPECT_GE(names.size(), 16u);
+  EXPECT_TRUE(std::ranges::none_of(list.rules, &NamedRule::lr_given));
+}
+
+TEST(Rules, OfTheDefaultListHaveTheirRates) {
+  const RuleList list = read_rules(default_rules);
+  EXPECT_EQ(names_of(list), (Strings{"SGD", "SGD(momentum=0.9)", "Adam", "AdamW"}));
+  EXPECT_TRUE(std::ranges::all_of(list.rules, &NamedRule::lr_given));
+}
+
+TEST(Rules, SayWhatIsWrong) {
+  EXPECT_NE(message_of(read_rules, "Adam,nonsense").find("nonsense"), std::string::npos);
+  EXPECT_NE(message_of(read_rules, "Adam(beta1=2)").find("beta1"), std::string::npos);
+  EXPECT_NE(message_of(read_rules, "Adam(lr=").find("Adam(lr="), std::string::npos);
+  EXPECT_NE(message_of(read_rules, "Adam,"), "no error");
+}
+
 TEST(Aggregators, AreSplitAtCommasOutsideBrackets) {
-  const AggregatorList list = read_aggregators(
+  const Texts list = read_aggregators(
       "Sum, CAGrad(c=0.4, rescale=none),Constant(values="
       "[1, 2]) ,PCGrad");
   EXPECT_EQ(list.texts,
-            (Texts{"Sum", "CAGrad(c=0.4, rescale=none)", "Constant(values=[1, 2])", "PCGrad"}));
+            (Strings{"Sum", "CAGrad(c=0.4, rescale=none)", "Constant(values=[1, 2])", "PCGrad"}));
   EXPECT_TRUE(list.left_out.empty());
-  EXPECT_EQ(std::get<gs::CAGrad>(aggregator_named(list.texts[1])).c, 0.4);
-  EXPECT_EQ(std::get<gs::Constant>(aggregator_named(list.texts[2])).values[1], 2.0);
+  EXPECT_EQ(std::get<gs::CAGrad>(gs::aggregator_of(list.texts[1])).c, 0.4);
+  EXPECT_EQ(std::get<gs::Constant>(gs::aggregator_of(list.texts[2])).values[1], 2.0);
 }
 
 TEST(Aggregators, MayBeWrittenInAnyCase) {
-  EXPECT_EQ(read_aggregators("sum,pcgrad").texts, (Texts{"Sum", "PCGrad"}));
-  EXPECT_EQ(read_aggregators("CAGRAD (c=0.4)").texts, (Texts{"CAGrad (c=0.4)"}));
+  EXPECT_EQ(read_aggregators("sum,pcgrad").texts, (Strings{"Sum", "PCGrad"}));
+  EXPECT_EQ(read_aggregators("CAGRAD (c=0.4)").texts, (Strings{"CAGrad (c=0.4)"}));
 }
 
 TEST(Aggregators, AreTakenOnce) {
-  EXPECT_EQ(read_aggregators("Sum,Mean,sum").texts, (Texts{"Sum", "Mean"}));
+  EXPECT_EQ(read_aggregators("Sum,Mean,sum").texts, (Strings{"Sum", "Mean"}));
 }
 
 TEST(Aggregators, AllAreThoseThatDoForTwoTasks) {
-  const AggregatorList list = read_aggregators("PCGrad,all,CAGrad(c=0.1)");
+  const Texts list = read_aggregators("PCGrad,all,CAGrad(c=0.1)");
   EXPECT_EQ(list.texts.front(), "PCGrad");
   EXPECT_EQ(list.texts.back(), "CAGrad(c=0.1)");
   for (const std::string_view name : gs::aggregator_names()) {
@@ -52,20 +118,20 @@ TEST(Aggregators, AllAreThoseThatDoForTwoTasks) {
     const bool left_out = std::ranges::count(list.left_out, name, &LeftOut::name) == 1;
     EXPECT_NE(taken, left_out) << name;
   }
-  Texts left_out;
+  Strings left_out;
   for (const LeftOut& each : list.left_out) {
     left_out.push_back(each.name);
     EXPECT_NE(each.reason.find(each.name), std::string::npos) << each.reason;
   }
-  EXPECT_EQ(left_out, (Texts{"Constant", "Krum", "TrimmedMean"}));
+  EXPECT_EQ(left_out, (Strings{"Constant", "Krum", "TrimmedMean"}));
 }
 
 TEST(Aggregators, SayWhatIsWrong) {
-  EXPECT_NE(message_of("Sum,nonsense").find("nonsense"), std::string::npos);
-  EXPECT_NE(message_of("Sum,CAGrad(c=)").find("CAGrad(c=)"), std::string::npos);
-  EXPECT_NE(message_of("Krum").find("3 tasks"), std::string::npos);
-  EXPECT_NE(message_of("Sum,"), "no error");
-  EXPECT_NE(message_of(""), "no error");
+  EXPECT_NE(message_of(read_aggregators, "Sum,nonsense").find("nonsense"), std::string::npos);
+  EXPECT_NE(message_of(read_aggregators, "Sum,CAGrad(c=)").find("CAGrad(c=)"), std::string::npos);
+  EXPECT_NE(message_of(read_aggregators, "Krum").find("3 tasks"), std::string::npos);
+  EXPECT_NE(message_of(read_aggregators, "Sum,"), "no error");
+  EXPECT_NE(message_of(read_aggregators, ""), "no error");
 }
 
 TEST(Aggregators, TakeTheirSeedFromTheRun) {

@@ -24,7 +24,8 @@ struct Constant {
   static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
   /// Throws InvalidArgument unless there is one finite weight for each of K tasks.
   void validate(int tasks) const {
-    expect(values.size() == tasks, "Constant.values", "needs one weight for every task");
+    expect(values.size() == tasks, "Constant.values", std::int64_t{values.size()},
+           "one weight for every task");
     for (int i = 0; i < tasks; ++i) expect_in("Constant.values", values[i], -infinity);
   }
 

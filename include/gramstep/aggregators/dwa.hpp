@@ -52,7 +52,7 @@ struct DWA {
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int /*tasks*/) const {
     expect_in("DWA.temperature", temperature, 0);
-    expect(temperature > 0, "DWA.temperature", "got 0, expected a number > 0");
+    expect(temperature > 0, "DWA.temperature", temperature, "a number > 0");
     expect_in("DWA.period", period, 1);
   }
 

@@ -37,11 +37,11 @@ struct GradDrop {
   static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
   /// Throws InvalidArgument unless there is no leak or one in [0, 1] for each of K tasks.
   void validate(int tasks) const {
-    expect(leak.size() == 0 || leak.size() == tasks, "GradDrop.leak",
-           "needs one value for every task, or none");
+    expect(leak.size() == 0 || leak.size() == tasks, "GradDrop.leak", std::int64_t{leak.size()},
+           "one value for every task, or none");
     for (int i = 0; i < leak.size(); ++i) {
       expect_in("GradDrop.leak", leak[i], 0);
-      expect(leak[i] <= 1, "GradDrop.leak", "must be at most 1");
+      expect(leak[i] <= 1, "GradDrop.leak", leak[i], "a number <= 1");
     }
   }
 

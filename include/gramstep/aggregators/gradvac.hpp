@@ -57,7 +57,7 @@ struct GradVac {
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int /*tasks*/) const {
     expect_in("GradVac.beta", beta, 0);
-    expect(beta <= 1, "GradVac.beta", "is at most 1");
+    expect(beta <= 1, "GradVac.beta", beta, "a number <= 1");
     expect_in("GradVac.epsilon", epsilon, 1e-300);
   }
 

@@ -48,7 +48,7 @@ struct Krum {
   static constexpr std::int64_t scratch(int tasks) { return std::int64_t{tasks} * tasks + tasks; }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
-    expect(tasks >= 3, "Krum", "needs at least 3 tasks");
+    expect(tasks >= 3, "Krum", std::int64_t{tasks}, "at least 3 tasks");
     expect_in("Krum.byzantine", byzantine, 0, tasks - 2);
     expect_in("Krum.selected", selected, 1, tasks + 1);
   }

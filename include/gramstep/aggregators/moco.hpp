@@ -53,7 +53,7 @@ struct MoCo {
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int /*tasks*/) const {
     expect_in("MoCo.beta", beta, 0);
-    expect(beta <= 1, "MoCo.beta", "is at most 1");
+    expect(beta <= 1, "MoCo.beta", beta, "a number <= 1");
     expect_in("MoCo.beta_sigma", beta_sigma, 0, 100);
     expect_in("MoCo.gamma", gamma, 0, 1e50);
     expect_in("MoCo.gamma_sigma", gamma_sigma, 0, 100);

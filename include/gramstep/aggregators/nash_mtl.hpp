@@ -51,7 +51,8 @@ struct NashMTL {
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int /*tasks*/) const {
     expect_in("NashMTL.max_norm", max_norm, 0);
-    expect(update_every >= 1, "NashMTL.update_every", "must be at least 1");
+    expect(update_every >= 1, "NashMTL.update_every", static_cast<std::int64_t>(update_every),
+           "a number of steps >= 1");
   }
 
   /// Writes the weights [K]; one block, every thread of it calls. The residual is the largest

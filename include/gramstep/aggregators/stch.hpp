@@ -47,7 +47,7 @@ struct STCH {
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
     expect_in("STCH.mu", mu, 0);
-    expect(mu > 0, "STCH.mu", "got 0, expected a number > 0");
+    expect(mu > 0, "STCH.mu", mu, "a number > 0");
     expect_preference("STCH.preference", preference, tasks);
     solvers::expect_values("STCH.preference", preference, tasks);
     solvers::expect_values("STCH.ideal", ideal, tasks);

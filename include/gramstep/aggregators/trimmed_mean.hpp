@@ -32,8 +32,8 @@ struct TrimmedMean {
   static constexpr std::int64_t scratch(int /*tasks*/) { return 0; }
   /// Throws InvalidArgument unless gradients are left of K tasks.
   void validate(int tasks) const {
-    expect(trim >= 0 && 2 * trim < tasks, "TrimmedMean.trim",
-           "must be >= 0 and leave at least one of the tasks: 2 * trim < tasks");
+    expect(trim >= 0 && 2 * trim < tasks, "TrimmedMean.trim", std::int64_t{trim},
+           "a number >= 0 that leaves at least one of the tasks: 2 * trim < tasks");
   }
 
   /// Writes the combinations of elements [index, index + Width) of the flat buffer. `elements`:

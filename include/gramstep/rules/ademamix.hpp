@@ -93,8 +93,8 @@ struct AdEMAMix {
     expect_in("AdEMAMix.beta2", beta2, 0, 1);
     expect_in("AdEMAMix.beta3", beta3, 0, 1);
     expect_in("AdEMAMix.alpha", alpha, 0);
-    expect(beta3_warmup >= 0, "AdEMAMix.beta3_warmup", "expected a number of steps >= 0");
-    expect(alpha_warmup >= 0, "AdEMAMix.alpha_warmup", "expected a number of steps >= 0");
+    expect(beta3_warmup >= 0, "AdEMAMix.beta3_warmup", beta3_warmup, "a number of steps >= 0");
+    expect(alpha_warmup >= 0, "AdEMAMix.alpha_warmup", alpha_warmup, "a number of steps >= 0");
     expect_in("AdEMAMix.epsilon", epsilon, 0);
     expect_in("AdEMAMix.weight_decay", weight_decay, 0);
   }

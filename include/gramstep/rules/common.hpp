@@ -20,7 +20,9 @@ struct RuleInput {
   double momentum = std::numeric_limits<double>::quiet_NaN();
 
   /// The rule's own momentum or beta1, unless there is a scheduled one.
-  GRAMSTEP_BODY double momentum_or(double own) const { return momentum == momentum ? momentum : own; }
+  GRAMSTEP_BODY double momentum_or(double own) const {
+    return momentum == momentum ? momentum : own;
+  }
 };
 
 /// base^exponent by repeated squaring; the same bits on every device, which no libm promises. The
@@ -62,6 +64,12 @@ inline constexpr double infinity = std::numeric_limits<double>::infinity();
 /// Throws InvalidArgument unless value is finite and low <= value < high; `what` names the option.
 GRAMSTEP_EXPORT void expect_in(std::string_view what, double value, double low,
                                double high = infinity);
+
+/// Throws InvalidArgument, "what: got .., expected ..", unless the condition holds.
+GRAMSTEP_EXPORT void expect(bool condition, std::string_view what, double got,
+                            std::string_view expected);
+GRAMSTEP_EXPORT void expect(bool condition, std::string_view what, std::int64_t got,
+                            std::string_view expected);
 
 /// Throws InvalidArgument with `what` and `why` unless the condition holds.
 GRAMSTEP_EXPORT void expect(bool condition, std::string_view what, std::string_view why);

@@ -38,10 +38,10 @@ struct LAMBUpdate {
     terms[1] = u * u;
   }
 
-  /// sums: |p|^2, |u|^2 of the tensor.
+  /// sums: |p|^2, |u|^2 of the tensor. NaN comes through.
   GRAMSTEP_BODY static void settle(Scalars& s, const double* sums) {
-    const bool both = sums[0] > 0 && sums[1] > 0;
-    const double ratio = s.adapts && both ? sqrt(sums[0]) / sqrt(sums[1]) : 1.0;
+    const bool none = sums[0] == 0 || sums[1] == 0;
+    const double ratio = s.adapts && !none ? sqrt(sums[0]) / sqrt(sums[1]) : 1.0;
     s.lr = static_cast<float>(static_cast<double>(s.lr) * ratio);
   }
 
@@ -63,9 +63,11 @@ struct LAMBUpdate {
 ///
 /// Source: You et al. 2020, algorithm 2, phi(x) = x. The clip of the gradient by its global norm that
 /// its authors use is OptimizerOptions::clip_norm.
-/// State: "exp_avg" and "exp_avg_sq", each [N] fp32. |p|^2 and |u|^2 are added up in fp32 over at most 16
-/// terms, then in double, in an order that depends on the device alone: CPU and GPU agree to rounding.
-/// Bytes a parameter, fp32, one task: 40, in two passes: 24 to measure, with the moments, and 16.
+/// State: "exp_avg" and "exp_avg_sq", each [N] fp32. |p|^2 and |u|^2 are sums of fp32 squares, added up in
+/// fp32 over at most 16 terms, then in double, in the same order on every device: to the same bits. A
+/// tensor whose elements are all below 1e-19 counts as zero; a NaN is all of its tensor's.
+/// Bytes a parameter, fp32, one task: 40, in two passes: 24 to measure, with the moments, and 16. More tasks
+/// are read by the first alone.
 struct LAMB {
   double lr = 1e-3;           ///< learning rate, finite, >= 0
   double beta1 = 0.9;         ///< decay of the first moment, in [0, 1)

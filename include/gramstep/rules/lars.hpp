@@ -33,12 +33,12 @@ struct LARSUpdate {
     terms[1] = g * g;
   }
 
-  /// sums: |p|^2, |g|^2 of the tensor.
+  /// sums: |p|^2, |g|^2 of the tensor. NaN comes through.
   GRAMSTEP_BODY static void settle(Scalars& s, const double* sums) {
     const double p = sqrt(sums[0]), g = sqrt(sums[1]);
     const double under = g + static_cast<double>(s.l2) * p + static_cast<double>(s.epsilon);
-    const bool both = sums[0] > 0 && sums[1] > 0;
-    s.ratio = s.adapts && both ? static_cast<float>(static_cast<double>(s.trust) * p / under) : 1.0f;
+    const bool none = sums[0] == 0 || sums[1] == 0;
+    s.ratio = s.adapts && !none ? static_cast<float>(static_cast<double>(s.trust) * p / under) : 1.0f;
   }
 
   GRAMSTEP_BODY static void apply(const Scalars& s, float g, float& p, float* state) {
@@ -57,8 +57,9 @@ struct LARSUpdate {
 ///
 /// Source: You, Gitman and Ginsburg 2017, algorithm 1, with lr outside of the buffer, as torch.optim.SGD
 /// has it.
-/// State: "momentum_buffer" [N] fp32. |p|^2 and |g|^2 are added up in fp32 over at most 16 terms, then in
-/// double, in an order that depends on the device alone: CPU and GPU agree to rounding.
+/// State: "momentum_buffer" [N] fp32. |p|^2 and |g|^2 are sums of fp32 squares, added up in fp32 over at
+/// most 16 terms, then in double, in the same order on every device: to the same bits. A tensor whose
+/// elements are all below 1e-19 counts as zero; a NaN is all of its tensor's.
 /// Bytes a parameter, fp32, one task: 28, in two passes: 8 to measure and 20. With K tasks both read K
 /// rows.
 struct LARS {

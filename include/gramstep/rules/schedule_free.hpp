@@ -105,7 +105,8 @@ struct ScheduleFreeSGD {
   void validate() const {
     expect_in("ScheduleFreeSGD.lr", lr, 0);
     expect_in("ScheduleFreeSGD.momentum", momentum, 0, 1);
-    expect(momentum > 0, "ScheduleFreeSGD.momentum", "expected a number > 0: x is y and z's difference");
+    expect(momentum > 0, "ScheduleFreeSGD.momentum", momentum,
+           "a number > 0: x is y and z's difference");
     expect_in("ScheduleFreeSGD.weight_decay", weight_decay, 0);
     expect_in("ScheduleFreeSGD.r", r, 0, 16);
     expect_in("ScheduleFreeSGD.weight_lr_power", weight_lr_power, 0, 16);
@@ -168,7 +169,7 @@ struct ScheduleFreeAdamW {
   void validate() const {
     expect_in("ScheduleFreeAdamW.lr", lr, 0);
     expect_in("ScheduleFreeAdamW.beta1", beta1, 0, 1);
-    expect(beta1 > 0, "ScheduleFreeAdamW.beta1", "expected a number > 0: x is y and z's difference");
+    expect(beta1 > 0, "ScheduleFreeAdamW.beta1", beta1, "a number > 0: x is y and z's difference");
     expect_in("ScheduleFreeAdamW.beta2", beta2, 0, 1);
     expect_in("ScheduleFreeAdamW.epsilon", epsilon, 0);
     expect_in("ScheduleFreeAdamW.weight_decay", weight_decay, 0);

@@ -76,7 +76,7 @@ struct SGD {
     expect_in("SGD.dampening", dampening, 0);
     expect_in("SGD.weight_decay", weight_decay, 0);
     expect(!nesterov || (momentum > 0 && dampening == 0), "SGD.nesterov",
-           "needs momentum > 0 and dampening == 0");
+           "got true, expected false unless momentum > 0 and dampening == 0");
   }
 
   /// The scalars of one segment's step; see RuleInput.

@@ -31,7 +31,8 @@ GRAMSTEP_BODY double within(double value, double limit) { return fmin(fmax(value
 /// Throws InvalidArgument unless `values` is empty or has a number of at most 1e100 in magnitude
 /// for each of K tasks; `what` names the option.
 inline void expect_values(std::string_view what, const TaskValues& values, int tasks) {
-  expect(values.size() == 0 || values.size() == tasks, what, "needs one value for every task");
+  expect(values.size() == 0 || values.size() == tasks, what, std::int64_t{values.size()},
+         "one value for every task, or none");
   for (int i = 0; i < values.size(); ++i) expect_in(what, values[i], -1e100, 1e100);
 }
 
