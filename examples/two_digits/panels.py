@@ -29,7 +29,7 @@ def panels(
     axes = list(grid.flat)
     for axis, (title, item) in zip(axes, items.items(), strict=False):
         draw(axis, item)
-        axis.set_title(shortened(title, 100 // columns), fontsize=8.5)
+        axis.set_title(shortened(title, 100 // columns), fontsize=8)
         axis.tick_params(labelsize=7, length=2)
     for axis in axes[len(items) :]:
         axis.set_axis_off()
