@@ -77,8 +77,7 @@ Stages::Stages(const Case& which, Device device, float* params, const float* con
 }
 
 std::vector<Pass> Stages::passes() const {
-  return passes_of(setup_.rule, in_place_,
-                   {memory_.rows, static_cast<std::size_t>(setup_.tasks)});
+  return passes_of(setup_.rule, in_place_, {memory_.rows, static_cast<std::size_t>(setup_.tasks)});
 }
 
 }  // namespace gramstep::bench

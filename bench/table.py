@@ -25,6 +25,7 @@ GPU_LARGE = "N:(67108864|1000000000)"
 PCGRAD = "torch/cpu/pcgrad.*"
 TARGETS = [
     Target("AdamW: of an in-place stream", f"update/AdamW/K:1/{LARGE}", "ratio", 1.00),
+    Target("every rule: of its own streams", f"update/[^/]+/K:1/{LARGE}", "ratio", 0.93),
     Target("AdamW, 4096 segments of 1024", "update/AdamW/K:1/.*segments:4096", "ratio", 0.90),
     Target("AdamW, subnormal state: of normal speed", ".*/subnormal", "normal.times", 0.95),
     Target("gram, K = 2 to 8: of reading", f"gram/K:[248]/{LARGE}", "ratio", 0.95),
@@ -38,6 +39,7 @@ TARGETS = [
     Target("solves: times TorchJD's speed", "torchjd/.*", "torchjd.times", 10),
     Target("GPU solves, K = 2 to 8: of 30 us", "cuda/weights/.*/K:[248]", "of_30_us", 1),
     Target("GPU update: of a copy", f"cuda/update/AdamW/.*/{GPU_LARGE}", "ratio", 0.92),
+    Target("GPU, every rule: of a copy", "cuda/update/[^/]+/K:1/N:67108864", "ratio", 0.92),
     Target("GPU gram, K = 1 to 8: of a copy", f"cuda/gram/K:[1248]/{GPU_LARGE}", "ratio", 0.90),
 ]
 

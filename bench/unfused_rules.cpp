@@ -128,8 +128,8 @@ void adamax(RuleArrays& a, std::int64_t t) {
     const float seen = std::fabs(g) + epsilon;
     return keep * u > seen ? keep * u : seen;
   });
-  set<params, params, state0, state1>(
-      a, [=](float p, float m, float u) { return p - rate * m / u; });
+  set<params, params, state0, state1>(a,
+                                      [=](float p, float m, float u) { return p - rate * m / u; });
 }
 
 void adagrad(RuleArrays& a, std::int64_t) {
@@ -193,10 +193,9 @@ void ademamix(RuleArrays& a, std::int64_t t) {
   mean<state0>(a, rule.beta1);
   mean<state1>(a, rule.beta3);
   mean_square<state2>(a, rule.beta2);
-  set<params, params, state0, state1, state2>(
-      a, [=](float p, float fast, float slow, float v) {
-        return p - (of_fast * fast + of_slow * slow) / (std::sqrt(v) / root_c2 + epsilon);
-      });
+  set<params, params, state0, state1, state2>(a, [=](float p, float fast, float slow, float v) {
+    return p - (of_fast * fast + of_slow * slow) / (std::sqrt(v) / root_c2 + epsilon);
+  });
 }
 
 void lamb(RuleArrays& a, std::int64_t t) {
@@ -211,8 +210,8 @@ void lamb(RuleArrays& a, std::int64_t t) {
 void lars(RuleArrays& a, std::int64_t) {
   const LARS rule;
   const float lr = single(rule.lr), mu = single(rule.momentum);
-  const float ratio = single(rule.trust_coefficient) * norm(a, params) /
-                      (norm(a, gradient) + single(rule.epsilon));
+  const float ratio =
+      single(rule.trust_coefficient) * norm(a, params) / (norm(a, gradient) + single(rule.epsilon));
   set<state0, state0, gradient>(a, [=](float b, float g) { return mu * b + ratio * g; });
   set<params, params, state0>(a, [=](float p, float b) { return p - lr * b; });
 }

@@ -52,7 +52,8 @@ class ByHand {
   std::int64_t bytes() const { return 4 * rule_.streams() * rig_.which.size; }
 
  private:
-  static constexpr double tolerance = 1e-2;  // Lion's step is 1700 units in a parameter's last place
+  static constexpr double tolerance =
+      1e-2;  // Lion's step is 1700 units in a parameter's last place
   Rig& rig_;
   UnfusedRule rule_;
   Floats params_{rig_.which.size};
@@ -100,7 +101,8 @@ void measure_subnormal(benchmark::State& state, const Case& which, const Budget&
 }
 
 void add(const Extent& extent, const Case& which) {
-  add_cpu_benchmark(which.name("update/" + which.rule), which.floats() + 5 * which.size,  // and those of the rule by hand
+  add_cpu_benchmark(which.name("update/" + which.rule),
+                    which.floats() + 5 * which.size,  // and those of the rule by hand
                     [=](benchmark::State& state) { measure(state, which, extent); });
 }
 

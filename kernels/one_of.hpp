@@ -19,7 +19,7 @@ class OneOf {
 
   OneOf() : which_(0) { hold(std::variant_alternative_t<0, std::variant<Types...>>{}); }
   explicit OneOf(const std::variant<Types...>& value) : which_(static_cast<int>(value.index())) {
-    std::visit([this](const auto& held) { hold(held); }, value);
+    std::visit([this](const auto& held) { this->hold(held); }, value);
   }
 
   /// Calls function(held).

@@ -92,6 +92,19 @@ class Twin : public Rig {
     }
   }
 
+  /// Takes a step in which a shared segment and a head have no gradient, with poison in its place: nobody
+  /// is to look.
+  void draw_and_step_without(std::string_view shared, std::string_view head) {
+    set_active(shared, false);
+    set_active(head, false);
+    draw();
+    for (int k = 0; k < step_options_.tasks; ++k) gradient(shared, k)[7] = NAN;
+    gradient(head)[0] = INFINITY;
+    step();
+    set_active(shared, true);
+    set_active(head, true);
+  }
+
   /// Expects every parameter and state element within fp32's bound, which grows from step to step
   /// by the roundings of every operation. Returns the largest share of a bound that was used up.
   double expect_close() {

@@ -94,9 +94,7 @@ def draw_losses(report: Report) -> Figure:
         axis.set_yscale("log")
         axis.set_ylim(*limits)
 
-    return over_steps(
-        report, compared(report), draw, "cross-entropy of the training batch", share=True
-    )
+    return over_steps(report, compared(report), draw, "cross-entropy", share=True)
 
 
 def range_of(values: list[Array]) -> tuple[float, float]:

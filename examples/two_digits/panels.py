@@ -21,7 +21,7 @@ def panels(
     sharey: bool,
 ) -> Figure:
     """A panel an item, under its title; the first one's legend is that of all."""
-    columns = 4 if len(items) <= 8 else 5
+    columns = min(len(items), 4 if len(items) <= 8 else 5)
     rows = -(-len(items) // columns)
     height = 1.25 + 0.15 * (not sharex) + 0.15 * any("\n" in title for title in items)
     figure = Figure(figsize=(9, 0.55 + height * rows))
@@ -29,7 +29,7 @@ def panels(
     axes = list(grid.flat)
     for axis, (title, item) in zip(axes, items.items(), strict=False):
         draw(axis, item)
-        axis.set_title(shortened(title, 100 // columns), fontsize=8.5)
+        axis.set_title(shortened(title, 100 // columns), fontsize=8)
         axis.tick_params(labelsize=7, length=2)
     for axis in axes[len(items) :]:
         axis.set_axis_off()

@@ -26,7 +26,7 @@ def draw_rates(report: Report) -> Figure:
         searches,
         draw,
         "learning rate",
-        "accuracy on the validation digits, %",
+        "accuracy, %",
         sharex=False,
         sharey=True,
     )

@@ -1,6 +1,6 @@
 // The update stage's inner loops: plain loops over the rule, which the compiler vectorises.
 //
-// Software prefetch 3 KiB ahead on every stream, into L2, takes K = 8 from 51 to 29 ms (one Zen 4 core,
+// Software prefetch 3 KiB ahead on every row, into L2, takes K = 8 from 51 to 29 ms (one Zen 4 core,
 // 16M parameters), against prefetch into L1.
 #pragma once
 
@@ -13,8 +13,8 @@ namespace {
 constexpr int run_elements = 256;  // between prefetches
 
 // How far ahead, in elements: rows that are combined four at a time, and the rule's own streams. With one
-// row, on cores with AVX-512 that move 28 GB/s each, every rule has 0.97 to 1.07 of its streams' speed at
-// 96, and loses 1 to 5 % of it at 16 and 128, 4 to 16 % at 256.
+// row, on cores with AVX-512 that move 28 GB/s each, the rules have 0.94 to 1.07 of their streams' speed at
+// 96, and lose 1 to 5 % of it at 16 and 128, 4 to 16 % at 256.
 constexpr int row_distance = 768;
 constexpr int rule_distance = 96;
 
