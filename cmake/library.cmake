@@ -40,6 +40,10 @@ target_link_libraries(gramstep_host PRIVATE OpenMP::OpenMP_CXX)
 # The loops over memory, once for every instruction set: dispatch.cpp picks one at run time. The gram
 # stage's products are added by fma, see host/cpu/fused.hpp.
 set_source_files_properties(host/cpu/gram_leaves.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
+# Compilers' own headers of AVX-512 leave a register undefined on purpose, which g++ warns of where Eigen
+# uses them.
+set_source_files_properties(host/cpu/product_leaves.cpp PROPERTIES
+    COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 function(gramstep_add_leaves isa)
   gramstep_add_objects(gramstep_leaves_${isa}
       host/cpu/gram_leaves.cpp host/cpu/leaves.cpp host/cpu/plan_leaves.cpp
@@ -62,8 +66,10 @@ endif()
 if(GRAMSTEP_WITH_CUDA)
   gramstep_add_objects(gramstep_kernels
       kernels/alone.cu
+      kernels/cublas.cu
       kernels/cuda_backend.cu
       kernels/gram.cu
+      kernels/orthogonalizer.cu
       kernels/plan.cu
       kernels/update.cu)
 else()

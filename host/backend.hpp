@@ -57,6 +57,9 @@ struct Setup {
   /// Elements of all momenta; 0 for an aggregator without any.
   std::int64_t momenta() const { return traits.momentum ? 2 * tasks * momentum_stride() : 0; }
 
+  /// The names of the state that the present rule keeps of a segment.
+  std::vector<std::string_view> state_names(int segment) const;
+
   /// What the plan stage is told, but for where its memory is.
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
 };

@@ -65,7 +65,7 @@ class CpuBackend final : public Backend {
         lanes_(setup.look ? threads_ * lanes_stride() : 0),
         measures_(std::ssize(setup.work.chunks) * rules::max_measures),
         matrix_sums_(setup.places.sums),
-        orthogonalizer_(setup.places, leaves_),
+        orthogonalizer_(setup.places, leaves_, threads_),
         scratch_(setup.shape.projections * setup.scratch),
         aggregator_(setup.aggregator) {
     const std::int64_t elements = setup.state_offset(setup.states, state_skew);
@@ -131,8 +131,10 @@ class CpuBackend final : public Backend {
     const Places& places = setup_.places;
     arguments.matrices = places.table(places.segments.data(), places.tiles.data(),
                                       places.lines.data(), matrix_sums_.data());
-    run_passes(leaves_.update_of(setup_.rule), arguments, by_element);
-    if (!places.whole) run_passes(leaves_.update_of(setup_.rule, true), arguments, by_element);
+    for (const bool matrix : {false, true}) {
+      if (!places.kinds[matrix]) continue;
+      run_passes(leaves_.update_of(setup_.rule, matrix), arguments, by_element);
+    }
   }
 
   void sum_gram(double* gram, Stream) override {
@@ -261,30 +263,12 @@ class CpuBackend final : public Backend {
       over_chunks(passes.measure);
       passes.settle(arguments);
     }
-    if (passes.orthogonalizes) orthogonalize(arguments);
+    if (passes.normalize != nullptr) {
+      over_chunks(passes.normalize);
+      orthogonalizer_.run(newton_schulz(setup_.rule),
+                          arguments.states[setup_.places.orthogonalized], segments_);
+    }
     over_chunks(passes.apply);
-  }
-
-  void orthogonalize(const kernels::UpdateArguments& arguments) {
-    std::visit(
-        [&](const auto& rule) {
-          rules::with_update(rule, true, [&](auto update) {
-            using Update = decltype(update);
-            if constexpr (rules::Orthogonalized<Update>) {
-              for (const int s : setup_.places.orthogonalized) {
-                const kernels::SegmentState& segment = segments_[static_cast<std::size_t>(s)];
-                const kernels::SegmentPlace& place = arguments.matrices.places[s];
-                if (!segment.active) continue;
-                orthogonalizer_.run(rules::newton_schulz(rule),
-                                    segment.get<typename Update::Scalars>().scale, place.stack,
-                                    arguments.states[Update::orthogonalized] +
-                                        place.states[Update::orthogonalized],
-                                    place.stack.size < parallel_elements ? 1 : threads_);
-              }
-            }
-          });
-        },
-        setup_.rule);
   }
 
   /// A span's momenta are advanced just before their products are taken: they are still in cache.

@@ -67,6 +67,11 @@ std::vector<std::string_view> Optimizer::state_names() const {
   return host::state_names(checked("state_names").options.rule);
 }
 
+std::vector<std::string_view> Optimizer::state_names(std::string_view segment) const {
+  const Implementation& self = checked("state_names");
+  return self.setup.state_names(self.layout.index(segment));
+}
+
 std::span<float> Optimizer::state(std::string_view name) {
   Implementation& self = checked("state");
   return self.whole_state(name);

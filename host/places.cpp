@@ -46,22 +46,22 @@ constexpr auto pieces_of = rules::pieces_of<Update>();
 
 /// The tiles of a segment's matrices and the lines they add up to.
 void append_work(const kernels::SegmentPlace& place, std::int32_t segment, Places& to) {
-  using kernels::tile_columns, kernels::tile_rows;
+  using kernels::tile_width, kernels::tile_height;
   const auto [size, rows, columns] = place.stack;
-  const std::int64_t across = pieces(columns, tile_columns), down = pieces(rows, tile_rows);
+  const std::int64_t across = pieces(columns, tile_width), down = pieces(rows, tile_height);
   const std::int64_t count = size / (rows * columns);
   const std::int64_t row_sums = to.sums, column_sums = row_sums + count * rows * across;
   to.sums = column_sums + count * down * columns;
   for (std::int64_t m = 0; m < count; ++m) {
     for (std::int64_t i = 0; i < down; ++i) {
       for (std::int64_t j = 0; j < across; ++j) {
-        const std::int64_t row = i * tile_rows, column = j * tile_columns;
+        const std::int64_t row = i * tile_height, column = j * tile_width;
         to.tiles.push_back(
             {.begin = place.begin + (m * rows + row) * columns + column,
              .row_sums = row_sums + (m * rows + row) * across + j,
              .column_sums = column_sums + (m * down + i) * columns + column,
-             .rows = static_cast<std::int32_t>(std::min<std::int64_t>(tile_rows, rows - row)),
-             .columns = static_cast<std::int32_t>(std::min<std::int64_t>(tile_columns, columns - column)),
+             .rows = static_cast<std::int32_t>(std::min<std::int64_t>(tile_height, rows - row)),
+             .columns = static_cast<std::int32_t>(std::min<std::int64_t>(tile_width, columns - column)),
              .segment = segment});
       }
     }
@@ -89,36 +89,66 @@ std::int64_t StatePart::size() const {
 }
 
 Places::Places(const Layout& layout, const Rule& rule)
-    : names(state_names(rule)),
-      whole(state_pieces(rule, true).data() == state_pieces(rule, false).data()) {
+    : whole(state_pieces(rule, true).data() == state_pieces(rule, false).data()) {
   parts.resize(static_cast<std::size_t>(layout.segments()));
   segments.resize(parts.size());
+  sizes.resize(static_cast<std::size_t>(state_buffers(rule)));
   std::vector<int> by_offset(parts.size());
   std::iota(by_offset.begin(), by_offset.end(), 0);
   std::ranges::stable_sort(by_offset, {}, [&](int s) { return layout.segment(s).offset; });
-  sizes.resize(static_cast<std::size_t>(state_buffers(rule)));
   for (const int s : by_offset) {
     const Segment segment = layout.segment(s);
-    kernels::SegmentPlace& place = segments[static_cast<std::size_t>(s)];
-    place = {{segment.size, 0, 0}, segment.offset, {}};
-    const bool matrix = is_matrix(rule, layout, segment);
-    if (matrix) {
-      place.stack.rows = segment.shape[segment.shape.size() - 2];
-      place.stack.columns = segment.shape.back();
+    kernels::SegmentPlace& at = segments[static_cast<std::size_t>(s)];
+    at = {{segment.size, 0, 0}, segment.offset, {}};
+    if (is_matrix(rule, layout, segment)) {
+      at.stack.rows = segment.shape[segment.shape.size() - 2];
+      at.stack.columns = segment.shape.back();
     }
-    with_update(rule, matrix, [&](auto update) {
-      using Update = decltype(update);
-      for (std::size_t b = 0; b < pieces_of<Update>.size(); ++b) {
-        const StatePiece& piece = pieces_of<Update>[b];
-        const StatePart part{piece.name, static_cast<int>(b), sizes[b],
-                             shape_of(segment, piece.per)};
-        place.states[b] = part.offset;
-        sizes[b] += rounded_up(part.size());
-        parts[static_cast<std::size_t>(s)].push_back(part);
+    place(rule, s, segment);
+  }
+  place_batches();
+}
+
+/// Gives a segment its part of each buffer; of what is made orthogonal, its part of a batch.
+void Places::place(const Rule& rule, int segment, const Segment& its) {
+  kernels::SegmentPlace& at = segments[static_cast<std::size_t>(segment)];
+  const bool matrix = at.stack.rows > 0;
+  kinds[matrix] = true;
+  with_update(rule, matrix, [&](auto update) {
+    using Update = decltype(update);
+    for (std::size_t b = 0; b < pieces_of<Update>.size(); ++b) {
+      if constexpr (rules::Orthogonalized<Update>) {
+        if (b == Update::orthogonalized) continue;
       }
-      if constexpr (rules::Factored<Update>) append_work(place, s, *this);
-      if constexpr (rules::Orthogonalized<Update>) orthogonalized.push_back(s);
-    });
+      const StatePiece& piece = pieces_of<Update>[b];
+      const StatePart part{piece.name, static_cast<int>(b), sizes[b], shape_of(its, piece.per)};
+      at.states[b] = part.offset;
+      sizes[b] += rounded_up(part.size());
+      if (!part.name.empty()) parts[static_cast<std::size_t>(segment)].push_back(part);
+    }
+    if constexpr (rules::Factored<Update>) append_work(at, segment, *this);
+    if constexpr (rules::Orthogonalized<Update>) {
+      orthogonalized = Update::orthogonalized;
+      const auto [size, rows, columns] = at.stack;
+      auto batch = std::ranges::find_if(batches, [&](const MatrixBatch& each) {
+        return each.rows == rows && each.columns == columns;
+      });
+      if (batch == batches.end()) {
+        batch = batches.insert(batch, {rows, columns, 0, rounded_up(size), {}});
+      }
+      batch->segments.push_back(segment);
+    }
+  });
+}
+
+void Places::place_batches() {
+  for (MatrixBatch& batch : batches) {
+    std::int64_t& size = sizes[orthogonalized];
+    batch.begin = size;
+    for (const int s : batch.segments) {
+      segments[static_cast<std::size_t>(s)].states[orthogonalized] = size;
+      size += batch.stride;
+    }
   }
 }
 
@@ -132,6 +162,10 @@ std::span<const StatePiece> state_pieces(const Rule& rule, bool matrix) {
   std::span<const StatePiece> pieces;
   with_update(rule, matrix, [&](auto update) { pieces = pieces_of<decltype(update)>; });
   return pieces;
+}
+
+NewtonSchulz newton_schulz(const Rule& rule) {
+  return std::visit([](const auto& held) { return rules::newton_schulz(held); }, rule);
 }
 
 int state_buffers(const Rule& rule) {

@@ -43,13 +43,6 @@ std::vector<float> part_of(const std::vector<float>& buffer, std::int64_t first,
   return {buffer.begin() + first, buffer.begin() + first + size};
 }
 
-/// The names of the present rule's state of a segment.
-std::vector<std::string_view> names_of(const host::Setup& setup, int segment) {
-  std::vector<std::string_view> names = host::state_names(setup.rule);
-  std::erase_if(names, [&](auto name) { return setup.places.part(segment, name) == nullptr; });
-  return names;
-}
-
 std::vector<std::string_view> plan_names(const host::Setup& setup) {
   std::vector<std::string_view> names;
   for (const PlanState& piece : host::plan_states(setup)) names.push_back(piece.name);
@@ -67,7 +60,7 @@ std::vector<float> read_buffer(const host::Setup& setup, const host::Backend& ba
 template <class Visit>
 void for_parts(const Layout& layout, const host::Setup& setup, int buffer, const Visit& visit) {
   for (int s = 0; s < layout.segments(); ++s) {
-    for (const std::string_view name : names_of(setup, s)) {
+    for (const std::string_view name : setup.state_names(s)) {
       const host::StatePart& part = *setup.places.part(s, name);
       if (part.buffer == buffer) visit(layout.segment(s).name, part);
     }
@@ -106,7 +99,7 @@ void check_segment(const host::Setup& setup, const Layout& layout, int s, const 
   const SavedSegment& saved = run.segments.at(segment.name);
   if (saved.shape != segment.shape) refuse(what, text_of(saved.shape), text_of(segment.shape));
   host::validate_steps("Optimizer::import_run: " + what + ": steps", saved.steps, run.steps);
-  expect_names(what + ": state", saved.state, names_of(setup, s));
+  expect_names(what + ": state", saved.state, setup.state_names(s));
   for (const auto& [name, values] : saved.state) {
     expect_size(what + ": state " + name, std::ssize(values), setup.places.part(s, name)->size());
   }

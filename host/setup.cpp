@@ -90,6 +90,12 @@ std::vector<double> Setup::fresh_plan() const {
   return block;
 }
 
+std::vector<std::string_view> Setup::state_names(int segment) const {
+  std::vector<std::string_view> names = host::state_names(rule);
+  std::erase_if(names, [&](auto name) { return places.part(segment, name) == nullptr; });
+  return names;
+}
+
 kernels::PlanArguments Setup::plan_arguments(const kernels::Losses& losses) const {
   kernels::PlanArguments arguments{};
   arguments.shape = shape;

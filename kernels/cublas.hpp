@@ -18,11 +18,12 @@ struct Cublas {
   int (*destroy)(Handle handle);
   int (*set_stream)(Handle handle, Stream stream);
   int (*set_workspace)(Handle handle, void* workspace, std::size_t bytes);
-  /// c[i] = alpha a[i] b[i] + beta c[i] of matrices stored by column, `count` of them by pointers in device
-  /// memory, alpha and beta in host memory.
+  /// c = alpha a b + beta c of `count` matrices each, stored by column, so many elements apart; alpha and
+  /// beta in host memory.
   int (*multiply)(Handle handle, int a_operation, int b_operation, int rows, int columns, int inner,
-                  const float* alpha, const float* const* a, int a_lead, const float* const* b,
-                  int b_lead, const float* beta, float* const* c, int c_lead, int count);
+                  const float* alpha, const float* a, int a_lead, long long a_stride,
+                  const float* b, int b_lead, long long b_stride, const float* beta, float* c,
+                  int c_lead, long long c_stride, int count);
 
   /// The library of this CUDA version, as the process has it loaded or the system finds it. Throws
   /// DeviceUnavailable where there is none.

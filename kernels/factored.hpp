@@ -3,24 +3,29 @@
 //
 // Traffic: the K gradients are read once more, 4 K bytes an element of a matrix; the sums are a double for
 // every 512 elements of a row and every 64 of a column. Accuracy: fp32 adds at most 16 squares of a row and
-// 8 of a column, then it is double.
+// 8 of a column, then it is double. Which terms meet in which order is the same on every device.
 #pragma once
 
 #include "kernels/update.hpp"
 
 namespace gramstep::kernels {
 
-/// Blocks take tiles: a warp a row at a time, a lane its columns.
+/// Lanes that a row of a tile is dealt out to, four neighbouring columns at a time, and rows of it that are
+/// added up side by side: on a GPU a warp's threads, and a block's warps.
+inline constexpr int tile_lanes = 32;
+inline constexpr int tile_lines = update_threads / tile_lanes;
+static_assert(tile_width == 16 * tile_lanes && tile_height == 8 * tile_lines, "see above");
+
+/// Blocks take tiles.
 template <class Update, class Combination>
 struct TileBody {
   static constexpr int threads = update_threads;
-  static constexpr int warps = threads / 32;
-  static constexpr int lane_columns = tile_columns / 32;
   UpdateArguments a;
   Combination combination;
 
   struct Shared {
-    float columns[warps][tile_columns];
+    float rows[tile_height][tile_lanes + 1];  // one more: no two rows begin in the same bank
+    float columns[tile_lines][tile_width];
   };
 
   template <class X>
@@ -31,131 +36,152 @@ struct TileBody {
       if (!a.segments[tile.segment].active) continue;
       const std::int64_t columns = a.matrices.places[tile.segment].stack.columns;
       if (a.aligned && columns % 4 == 0) {
-        add_rows<4>(x, tile, columns, shared);
+        add_rows<true>(x, tile, columns, shared);
       } else {
-        add_rows<1>(x, tile, columns, shared);
+        add_rows<false>(x, tile, columns, shared);
       }
       x.sync();
-      for (int c = x.thread(); c < tile.columns; c += threads) {
-        double sum = 0;
-        for (int w = 0; w < warps; ++w) sum += static_cast<double>(shared.columns[w][c]);
-        a.matrices.sums[tile.column_sums + c] = sum;
-      }
+      write_sums(x, tile, columns, shared);
       x.sync();
     }
   }
 
  private:
-  /// Adds up this warp's rows of a tile, Width neighbouring columns at a time.
-  template <int Width, class X>
+  /// The gradients of four neighbouring columns from `column` on; 0 beyond the tile.
+  template <bool Vectors>
+  GRAMSTEP_BODY void load_four(const Tile& tile, std::int64_t row, int column,
+                               float (&g)[4]) const {
+    const SegmentState& segment = a.segments[tile.segment];
+    if constexpr (Vectors) {
+      if (column < tile.columns) gradient(a, combination, segment, tile.begin + row + column, g);
+    } else {
+      GRAMSTEP_UNROLL
+      for (int c = 0; c < 4; ++c) {
+        float one[1] = {};
+        if (column + c < tile.columns) {
+          gradient(a, combination, segment, tile.begin + row + column + c, one);
+        }
+        g[c] = one[0];
+      }
+    }
+  }
+
+  /// Adds up this warp's rows of a tile.
+  template <bool Vectors, class X>
   GRAMSTEP_BODY void add_rows(const X& x, const Tile& tile, std::int64_t columns,
                               Shared& shared) const {
-    constexpr int sweeps = lane_columns / Width;
-    const SegmentState& segment = a.segments[tile.segment];
-    const std::int64_t pieces = (columns + tile_columns - 1) / tile_columns;
-    float sums[sweeps][Width] = {};
-    for (int row = x.warp(); row < tile.rows; row += warps) {
-      float across = 0;
+    constexpr int sweeps = tile_width / (4 * tile_lanes);
+    float down[sweeps][4] = {};
+    for (int row = x.warp(); row < tile.rows; row += tile_lines) {
+      float across[4] = {};
       GRAMSTEP_UNROLL
       for (int i = 0; i < sweeps; ++i) {
-        const int column = Width * (x.lane() + 32 * i);
-        if (column >= tile.columns) continue;
-        float g[Width];
-        gradient(a, combination, segment, tile.begin + row * columns + column, g);
+        float g[4] = {};
+        load_four<Vectors>(tile, row * columns, 4 * (x.lane() + tile_lanes * i), g);
         GRAMSTEP_UNROLL
-        for (int c = 0; c < Width; ++c) {
+        for (int c = 0; c < 4; ++c) {
           const float square = g[c] * g[c];
-          across += square;
-          sums[i][c] += square;
+          across[c] += square;
+          down[i][c] += square;
         }
       }
-      const double sum = x.warp_sum(static_cast<double>(across));
-      if (x.lane() == 0) a.matrices.sums[tile.row_sums + row * pieces] = sum;
+      shared.rows[row][x.lane()] = (across[0] + across[1]) + (across[2] + across[3]);
     }
     GRAMSTEP_UNROLL
     for (int i = 0; i < sweeps; ++i) {
-      const int column = Width * (x.lane() + 32 * i);
-      GRAMSTEP_UNROLL
-      for (int c = 0; c < Width; ++c) shared.columns[x.warp()][column + c] = sums[i][c];
+      store(down[i], shared.columns[x.warp()] + 4 * (x.lane() + tile_lanes * i));
     }
   }
-};
 
-/// Lines of one matrix, brought up to date by the threads of a block.
-template <class Update>
-struct LinesOf {
-  const UpdateArguments& a;
-  const Lines& lines;
-  const SegmentPlace& place;
-  typename Update::Scalars scalars;
-
-  GRAMSTEP_BODY LinesOf(const UpdateArguments& arguments, const Lines& its_lines)
-      : a(arguments),
-        lines(its_lines),
-        place(a.matrices.places[lines.segment]),
-        scalars(a.segments[lines.segment].template get<typename Update::Scalars>()) {}
-
-  /// Moves what this thread's lines keep toward the means of their squares; the sum of it all.
+  /// The sums over lanes, and over the rows that were added up side by side.
   template <class X>
-  GRAMSTEP_BODY double move(const X& x) const {
-    // Sums of one line are `apart` from each other, those of neighbouring lines `between`.
-    const std::int64_t apart = lines.columns ? place.stack.columns : 1;
-    const std::int64_t between = lines.columns ? 1 : lines.pieces;
-    const auto elements =
-        static_cast<double>(lines.columns ? place.stack.rows : place.stack.columns);
-    float* kept = lines.columns ? state(Update::column) : state(Update::row);
-    double total = 0;
-    for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
-      const double* sums = a.matrices.sums + lines.sums + i * between;
+  GRAMSTEP_BODY void write_sums(const X& x, const Tile& tile, std::int64_t columns,
+                                const Shared& shared) const {
+    const std::int64_t pieces = (columns + tile_width - 1) / tile_width;
+    for (int row = x.thread(); row < tile.rows; row += threads) {
       double sum = 0;
-      for (int piece = 0; piece < lines.pieces; ++piece) sum += sums[piece * apart];
-      kept[i] = Update::squares(scalars, kept[i], static_cast<float>(sum / elements));
-      total += static_cast<double>(kept[i]);
+      for (int lane = 0; lane < tile_lanes; ++lane) {
+        sum += static_cast<double>(shared.rows[row][lane]);
+      }
+      a.matrices.sums[tile.row_sums + row * pieces] = sum;
     }
-    return total;
-  }
-
-  /// What a matrix' elements are told of their rows; total: what its rows keep, all together.
-  template <class X>
-  GRAMSTEP_BODY void write_factors(const X& x, double total) const {
-    const float mean = static_cast<float>(total / static_cast<double>(lines.count));
-    const float* rows = state(Update::row);
-    float* factors = state(Update::row_factor);
-    for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
-      factors[i] = Update::factor(scalars, rows[i], mean);
+    for (int c = x.thread(); c < tile.columns; c += threads) {
+      double sum = 0;
+      for (int w = 0; w < tile_lines; ++w) sum += static_cast<double>(shared.columns[w][c]);
+      a.matrices.sums[tile.column_sums + c] = sum;
     }
-  }
-
- private:
-  GRAMSTEP_BODY float* state(int buffer) const {
-    return a.states[buffer] + place.states[buffer] + lines.first;
   }
 };
 
-/// Blocks take lines.
+/// Blocks take lines: what each keeps moves toward the mean of its squares, and of rows, the elements of
+/// their matrix are told what they need.
 template <class Update>
 struct LinesBody {
-  static constexpr int threads = update_threads;
+  static constexpr int threads = measure_lanes;
   UpdateArguments a;
 
   struct Shared {
-    double room[update_threads / 32][1];
+    MeasureRoom room;
   };
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     if (a.plan->skip) return;
     for (std::int64_t i = x.block(); i < a.matrices.lines_count; i += x.blocks()) {
-      const Lines lines = a.matrices.lines[i];
-      if (!a.segments[lines.segment].active) continue;
-      const LinesOf<Update> of(a, lines);
-      const double total[1] = {of.move(x)};
-      if (lines.columns) continue;
-      block_sums(x, total, shared.room, [&](int, double sum) { shared.room[0][0] = sum; });
-      x.sync();
-      of.write_factors(x, shared.room[0][0]);
-      x.sync();
+      of_lines(x, i, shared);
     }
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void of_lines(const X& x, std::int64_t index, Shared& shared) const {
+    const Lines lines = a.matrices.lines[index];
+    const SegmentState& segment = a.segments[lines.segment];
+    if (!segment.active) return;
+    const auto scalars = segment.template get<typename Update::Scalars>();
+    const SegmentPlace& place = a.matrices.places[lines.segment];
+    if (lines.columns) {
+      for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
+        move(scalars, lines, place, Update::column, i);
+      }
+      return;
+    }
+    const int lanes = lanes_of(lines.count);
+    for (int lane = x.thread(); lane < lanes; lane += x.threads()) {
+      double total = 0;
+      for (std::int64_t i = lane; i < lines.count; i += lanes) {
+        total += static_cast<double>(move(scalars, lines, place, Update::row, i));
+      }
+      shared.room[lane][0] = total;
+      shared.room[lane][1] = 0;
+    }
+    add_lanes(x, lanes, shared.room);
+    const auto mean = static_cast<float>(shared.room[0][0] / static_cast<double>(lines.count));
+    const float* rows = state(place, lines, Update::row);
+    float* factors = state(place, lines, Update::row_factor);
+    for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
+      factors[i] = Update::factor(scalars, rows[i], mean);
+    }
+    x.sync();
+  }
+
+ private:
+  GRAMSTEP_BODY float* state(const SegmentPlace& place, const Lines& lines, int buffer) const {
+    return a.states[buffer] + place.states[buffer] + lines.first;
+  }
+
+  /// Moves what line i keeps, and returns it.
+  GRAMSTEP_BODY float move(const typename Update::Scalars& scalars, const Lines& lines,
+                           const SegmentPlace& place, int buffer, std::int64_t i) const {
+    // Sums of one line are `apart` from each other, those of neighbouring lines `between`.
+    const std::int64_t apart = lines.columns ? place.stack.columns : 1;
+    const std::int64_t between = lines.columns ? 1 : lines.pieces;
+    const std::int64_t elements = lines.columns ? place.stack.rows : place.stack.columns;
+    const double* sums = a.matrices.sums + lines.sums + i * between;
+    double sum = 0;
+    for (int piece = 0; piece < lines.pieces; ++piece) sum += sums[piece * apart];
+    float& kept = state(place, lines, buffer)[i];
+    kept = Update::squares(scalars, kept, static_cast<float>(sum / static_cast<double>(elements)));
+    return kept;
   }
 };
 

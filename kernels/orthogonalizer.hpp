@@ -1,36 +1,38 @@
-// Newton-Schulz' iteration on CUDA: matrices brought near the orthogonal ones that are closest to them, by
-// cuBLAS, all matrices of one shape in one call.
+// Newton and Schulz' iteration on CUDA: matrices brought near the orthogonal ones that are closest to them,
+// by cuBLAS, all matrices of one shape in one call.
 #pragma once
 
-#include <memory>
-#include <vector>
-
-#include "gramstep/optimizer.hpp"
-#include "kernels/step_data.hpp"
+#include "host/places.hpp"
+#include "kernels/cublas.hpp"
+#include "kernels/device_array.cuh"
 
 namespace gramstep::kernels {
 
-/// A matrix to be orthogonalised: its place, and where its elements are in the buffer of them all.
-struct PlacedMatrix {
-  std::int64_t rows, columns;
-  std::int64_t at;
-};
-
-/// The products of a layout's matrices. Takes its memory, cuBLAS' workspace included, when it is made; may
-/// then be captured in a graph.
+/// The workspace for a layout's matrices. Takes its memory, cuBLAS' own included, when it is made; its work
+/// may then be captured in a graph.
 class Orthogonalizer {
  public:
-  /// x: the buffer of the matrices, on the current device. Throws DeviceUnavailable where cuBLAS is not
-  /// found, OutOfMemory, CudaError.
-  Orthogonalizer(const std::vector<PlacedMatrix>& matrices, float* x);
+  /// On the current device. Throws DeviceUnavailable where cuBLAS is not found, InvalidArgument for a matrix
+  /// that it cannot address, OutOfMemory, CudaError.
+  explicit Orthogonalizer(const std::vector<host::MatrixBatch>& batches);
   ~Orthogonalizer();
+  Orthogonalizer(const Orthogonalizer&) = delete;
+  Orthogonalizer& operator=(const Orthogonalizer&) = delete;
 
-  /// Queues the iteration on matrices that have been brought to length 1. Throws CudaError.
-  void run(const NewtonSchulz& iteration, Stream stream);
+  /// Queues the iteration on the matrices in x, the buffer of all batches. Throws CudaError.
+  void run(const NewtonSchulz& iteration, float* x, Stream stream);
 
  private:
-  class Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  void take_step(const host::MatrixBatch& batch, const NewtonSchulz& by, const float* from,
+                 float* to, Stream stream);
+
+  const std::vector<host::MatrixBatch>& batches_;
+  const Cublas& cublas_;
+  DeviceArray<char> workspace_;
+  DeviceArray<float> others_;  // the matrices before or after a step
+  DeviceArray<float> grams_;   // x x^T of the shorter side
+  DeviceArray<float> polynomials_;
+  Cublas::Handle handle_ = nullptr;
 };
 
 }  // namespace gramstep::kernels

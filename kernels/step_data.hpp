@@ -75,8 +75,8 @@ struct SegmentPlace {
 
 /// Most rows and columns of a matrix whose squares one block adds up: eight rows and sixteen columns a
 /// thread, in registers.
-inline constexpr int tile_rows = 64;
-inline constexpr int tile_columns = 512;
+inline constexpr int tile_height = 64;
+inline constexpr int tile_width = 512;
 
 /// Most columns that a block brings up to date.
 inline constexpr std::int64_t block_lines = 256;

@@ -45,7 +45,12 @@ class Device(enum.IntEnum):
 
 
 class GroupOptions(ctypes.Structure):
-    _fields_ = [("lr_scale", c_double), ("weight_decay", c_double), ("maximize", c_int32)]
+    _fields_ = [
+        ("lr_scale", c_double),
+        ("weight_decay", c_double),
+        ("maximize", c_int32),
+        ("elementwise", c_int32),
+    ]
 
 
 class Options(ctypes.Structure):

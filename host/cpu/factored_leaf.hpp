@@ -8,26 +8,40 @@
 namespace gramstep::host {
 namespace {
 
-constexpr int widened_rows = 8;  // of a column in one fp32 sum, as on a GPU
+constexpr int strip_columns = 4 * kernels::tile_lanes;
+static_assert(run_elements % strip_columns == 0);
 
-/// Adds the squares of at most run_elements elements scale * d to their columns' sums; their own sum. The
-/// same lanes on every instruction set: the same bits, at most 16 terms in an fp32 sum.
-inline double add_squares(float scale, const float* __restrict d, float* __restrict columns,
-                          int count) {
-  float squares[run_elements] = {}, lanes[gram_lanes] = {};
-  GRAMSTEP_INDEPENDENT
-  for (int i = 0; i < count; ++i) {
-    const float g = scale * d[i];
-    squares[i] = g * g;
-    columns[i] += squares[i];
+/// The sums of a tile, as a GPU's block has them.
+struct TileSums {
+  alignas(64) float across[strip_columns];  // of a row, by column modulo these
+  alignas(64) float down[kernels::tile_lines][kernels::tile_width];
+
+  /// Adds the squares of at most strip_columns elements scale * d, from the first column of a strip on.
+  void add(float scale, const float* __restrict d, float* __restrict own_down, int count) {
+    float* __restrict own_across = across;
+    GRAMSTEP_INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+      const float g = scale * d[i];
+      own_across[i] += g * g;
+      own_down[i] += g * g;
+    }
   }
-  for (int i = 0; i < run_elements; i += gram_lanes) {
-    for (int l = 0; l < gram_lanes; ++l) lanes[l] += squares[i + l];
+
+  double of_row() const {
+    double sum = 0;
+    for (int lane = 0; lane < kernels::tile_lanes; ++lane) {
+      const float* four = across + 4 * lane;
+      sum += static_cast<double>((four[0] + four[1]) + (four[2] + four[3]));
+    }
+    return sum;
   }
-  double sum = 0;
-  for (const float lane : lanes) sum += static_cast<double>(lane);
-  return sum;
-}
+
+  double of_column(int column) const {
+    double sum = 0;
+    for (const auto& line : down) sum += static_cast<double>(line[column]);
+    return sum;
+  }
+};
 
 /// The sums of tiles [first, last).
 template <class Update>
@@ -39,26 +53,23 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
     const kernels::SegmentState& segment = a.segments[tile.segment];
     if (!segment.active) continue;
     const std::int64_t columns = a.matrices.places[tile.segment].stack.columns;
-    const std::int64_t pieces = (columns + kernels::tile_columns - 1) / kernels::tile_columns;
-    float down[kernels::tile_columns] = {};
-    double* sums = a.matrices.sums + tile.column_sums;
-    for (int c = 0; c < tile.columns; ++c) sums[c] = 0;
+    const std::int64_t pieces = (columns + kernels::tile_width - 1) / kernels::tile_width;
+    TileSums sums{};
     for (int row = 0; row < tile.rows; ++row) {
       const kernels::Chunk line{tile.begin + row * columns, tile.columns, tile.segment};
-      double across = 0;
-      with_gradient(a, by_element, line, segment, combined,
-                    [&](float scale, const float* d, std::int64_t at, int count) {
-                      float* own = down + (at - line.begin);
-                      for_runs(count, [&](int begin, int end) {
-                        across += add_squares(scale, d + begin, own + begin, end - begin);
-                      });
-                    });
-      a.matrices.sums[tile.row_sums + row * pieces] = across;
-      if (row % widened_rows != widened_rows - 1 && row + 1 < tile.rows) continue;
-      for (int c = 0; c < tile.columns; ++c) {
-        sums[c] += static_cast<double>(down[c]);
-        down[c] = 0;
-      }
+      for (float& column : sums.across) column = 0;
+      const auto add = [&](float scale, const float* d, std::int64_t at, int count) {
+        float* down = sums.down[row % kernels::tile_lines] + (at - line.begin);
+        for (int strip = 0; strip < count; strip += strip_columns) {
+          const int rest = count - strip;
+          sums.add(scale, d + strip, down + strip, rest < strip_columns ? rest : strip_columns);
+        }
+      };
+      with_gradient(a, by_element, line, segment, combined, add);
+      a.matrices.sums[tile.row_sums + row * pieces] = sums.of_row();
+    }
+    for (int c = 0; c < tile.columns; ++c) {
+      a.matrices.sums[tile.column_sums + c] = sums.of_column(c);
     }
   }
 }
@@ -67,14 +78,9 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
 template <class Update>
 void lines_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>*,
                 std::int64_t first, std::int64_t last) {
-  for (std::int64_t i = first; i < last; ++i) {
-    const kernels::Lines& lines = a.matrices.lines[i];
-    if (!a.segments[lines.segment].active) continue;
-    const kernels::LinesOf<Update> of(a, lines);
-    const kernels::SingleThread one;
-    const double total = of.move(one);
-    if (!lines.columns) of.write_factors(one, total);
-  }
+  const kernels::LinesBody<Update> body{a};
+  typename kernels::LinesBody<Update>::Shared shared;
+  for (std::int64_t i = first; i < last; ++i) body.of_lines(LeafThread{}, i, shared);
 }
 
 }  // namespace

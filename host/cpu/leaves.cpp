@@ -23,7 +23,7 @@ constexpr Leaves::Update passes_of() {
     passes.measure = measure_leaf<Update>;
     passes.settle = settle_leaf<Update>;
   }
-  passes.orthogonalizes = rules::Orthogonalized<Update>;
+  if constexpr (rules::Orthogonalized<Update>) passes.normalize = normalize_leaf<Update>;
   passes.apply = update_leaf<Update>;
   return passes;
 }

@@ -80,8 +80,8 @@ struct Leaves {
     Pass measure = nullptr;  // norms by segment, over chunks
     // And what they make of the scalars of all segments.
     void (*settle)(const kernels::UpdateArguments& a) = nullptr;
-    bool orthogonalizes = false;
-    Pass apply = nullptr;  // over chunks
+    Pass normalize = nullptr;  // of what is made orthogonal before the last, over chunks
+    Pass apply = nullptr;
   };
   Update update[std::variant_size_v<Rule>][max_updates];
 

@@ -6,13 +6,19 @@
 #include "host/cpu/flush_to_zero.hpp"
 
 namespace gramstep::host {
+namespace {
 
-Orthogonalizer::Orthogonalizer(const Places& places, const Leaves& leaves) : leaves_(leaves) {
+/// Below this many elements a matrix' products are not worth a second thread.
+constexpr std::int64_t parallel_elements = 10'000;
+
+}  // namespace
+
+Orthogonalizer::Orthogonalizer(const Places& places, const Leaves& leaves, int threads)
+    : places_(places), leaves_(leaves), threads_(threads) {
   std::size_t largest = 0, square = 0;
-  for (const int s : places.orthogonalized) {
-    const MatrixStack& stack = places.segments[static_cast<std::size_t>(s)].stack;
-    const auto side = static_cast<std::size_t>(std::min(stack.rows, stack.columns));
-    largest = std::max(largest, static_cast<std::size_t>(stack.size));
+  for (const MatrixBatch& batch : places.batches) {
+    const auto side = static_cast<std::size_t>(std::min(batch.rows, batch.columns));
+    largest = std::max(largest, static_cast<std::size_t>(batch.rows * batch.columns));
     square = std::max(square, side * side);
   }
   other_.resize(largest);
@@ -20,15 +26,25 @@ Orthogonalizer::Orthogonalizer(const Places& places, const Leaves& leaves) : lea
   polynomial_.resize(square);
 }
 
-void Orthogonalizer::run(const NewtonSchulz& iteration, float scale, const MatrixStack& stack, float* x,
-                         int threads) {
-  // Stored by column, what the layout has as rows of `columns` elements are columns.
-  const std::int64_t rows = stack.columns, columns = stack.rows, side = std::min(rows, columns);
+void Orthogonalizer::run(const NewtonSchulz& iteration, float* x,
+                         const std::vector<kernels::SegmentState>& segments) {
+  for (const MatrixBatch& batch : places_.batches) {
+    float* matrix = x + batch.begin;
+    for (const int s : batch.segments) {
+      if (segments[static_cast<std::size_t>(s)].active) orthogonalize(iteration, batch, matrix);
+      matrix += batch.stride;
+    }
+  }
+}
+
+void Orthogonalizer::orthogonalize(const NewtonSchulz& iteration, const MatrixBatch& batch,
+                                   float* x) {
+  // Stored by column, what the layout has as rows are columns.
+  const std::int64_t rows = batch.columns, columns = batch.rows, side = std::min(rows, columns);
+  const std::int64_t size = rows * columns;
   const bool wide = rows <= columns;
-  // The last step has to end in x.
-  float* from = iteration.steps % 2 == 0 ? x : other_.data();
-  float* to = iteration.steps % 2 == 0 ? other_.data() : x;
-  std::transform(x, x + stack.size, from, [=](float each) { return scale * each; });
+  const int threads = size < parallel_elements ? 1 : threads_;
+  float *from = x, *to = other_.data();
   for (int step = 0; step < iteration.steps; ++step) {
     multiply({.a = from, .b = from, .c = nullptr, .out = gram_.data(), .rows = side,
               .inner = wide ? columns : rows, .columns = side, .alpha = 1, .beta = 0,
@@ -44,6 +60,7 @@ void Orthogonalizer::run(const NewtonSchulz& iteration, float scale, const Matri
              threads);
     std::swap(from, to);
   }
+  if (from != x) std::copy_n(from, size, x);
 }
 
 void Orthogonalizer::multiply(const Product& product, int threads) const {

@@ -6,6 +6,7 @@
 
 #include "host/cpu/leaves.hpp"
 #include "host/cpu/vector.hpp"
+#include "kernels/normalize.hpp"
 
 namespace gramstep::host {
 namespace {
@@ -303,6 +304,13 @@ template <class Update>
 void settle_leaf(const kernels::UpdateArguments& a) {
   typename kernels::SettleBody<Update>::Shared shared;
   kernels::SettleBody<Update>{a}(LeafThread{}, shared);
+}
+
+template <class Update>
+void normalize_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>*,
+                    std::int64_t first, std::int64_t last) {
+  const kernels::NormalizeBody<Update> body{a};
+  for (std::int64_t c = first; c < last; ++c) body.of_chunk(LeafThread{}, c);
 }
 
 }  // namespace

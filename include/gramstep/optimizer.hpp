@@ -205,6 +205,8 @@ class GRAMSTEP_EXPORT Optimizer {
 
   /// The names of the state that the rule keeps with these options, as torch.optim names it.
   std::vector<std::string_view> state_names() const;
+  /// Of what it keeps of that segment, for rules that keep other state of matrices than of other segments.
+  std::vector<std::string_view> state_names(std::string_view segment) const;
 
   /// The names of the scalars that the rule keeps for every segment, such as "mu_product".
   std::vector<std::string_view> segment_state_names() const;

@@ -91,7 +91,7 @@ struct Muon {
   double momentum = 0.95;        ///< in [0, 1)
   double weight_decay = 0.1;     ///< decoupled, multiplied by lr, >= 0
   bool nesterov = true;
-  int ns_steps = 5;              ///< Newton-Schulz iterations, 1 to 99
+  std::int64_t ns_steps = 5;     ///< Newton-Schulz iterations, 1 to 99
   double ns_a = 3.4445;          ///< their coefficients, finite
   double ns_b = -4.7750;
   double ns_c = 2.0315;
@@ -131,7 +131,7 @@ struct Muon {
   static bool is_matrix(int rank) { return rank == 2; }
 
   NewtonSchulz newton_schulz() const {
-    return {ns_steps, static_cast<float>(ns_a), static_cast<float>(ns_b), static_cast<float>(ns_c)};
+    return {static_cast<int>(ns_steps), static_cast<float>(ns_a), static_cast<float>(ns_b), static_cast<float>(ns_c)};
   }
 
   /// Throws InvalidArgument that names the option that is out of range.

@@ -28,7 +28,7 @@ Cublas load() {
   find(library, "cublasDestroy_v2", cublas.destroy);
   find(library, "cublasSetStream_v2", cublas.set_stream);
   find(library, "cublasSetWorkspace_v2", cublas.set_workspace);
-  find(library, "cublasSgemmBatched", cublas.multiply);
+  find(library, "cublasSgemmStridedBatched", cublas.multiply);
   return cublas;
 }
 
