@@ -19,7 +19,7 @@ struct Setup {
   std::vector<std::int32_t> projection_of;  // [segments]
   Work work;
   Places places;
-  std::vector<kernels::GroupSettings> groups;  // what they leave to the rule still open
+  std::vector<kernels::GroupSettings> groups;   // what they leave to the rule still open
   std::vector<kernels::SegmentState> segments;  // as they are before the first step
   kernels::StepState initial;
   Rule rule;  // may be set between steps
@@ -31,10 +31,10 @@ struct Setup {
   kernels::PlanShape shape{};
   double smoothing = 0;
   int tasks = 1;
-  int states = 0;  // buffers that were taken: a rule that is set later may need fewer
+  int states = 0;           // buffers that were taken: a rule that is set later may need fewer
   float initial_state = 0;  // what they begin with
-  bool look = true;    // run the gram stage
-  bool checks = true;  // skip a step whose gradient is not finite
+  bool look = true;         // run the gram stage
+  bool checks = true;       // skip a step whose gradient is not finite
 
   /// Layout and options must have been validated.
   Setup(const Layout& layout, const OptimizerOptions& options);

@@ -54,8 +54,7 @@ inline int index_of(const char* call, std::string_view name,
                     std::span<const std::string_view> names) {
   const auto found = std::ranges::find(names, name);
   if (found != names.end()) return static_cast<int>(found - names.begin());
-  std::string message =
-      std::string(call) + ": got \"" + std::string(name) + "\", expected one of:";
+  std::string message = std::string(call) + ": got \"" + std::string(name) + "\", expected one of:";
   for (const std::string_view each : names) message += " " + std::string(each);
   throw InvalidArgument(names.empty() ? message + " none" : message);
 }

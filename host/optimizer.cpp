@@ -31,10 +31,10 @@ Optimizer::Implementation& Optimizer::checked(std::string_view member) {
 void Optimizer::step(std::span<float> params, const Gradients& gradients, Stream stream) {
   Implementation& self = checked("step");
   host::validate_sizes(self.layout, self.options.tasks, params, gradients);
-  self.step({params.data(), gradients.rows.data(), gradients.heads.data(),
-             host::losses_of(self.setup, gradients.losses),
-             host::scaling_of(gradients, *self.backend)},
-            stream);
+  self.step(
+      {params.data(), gradients.rows.data(), gradients.heads.data(),
+       host::losses_of(self.setup, gradients.losses), host::scaling_of(gradients, *self.backend)},
+      stream);
 }
 
 void Optimizer::step(std::span<float> params, std::span<const float> gradient, Stream stream) {

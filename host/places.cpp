@@ -61,7 +61,8 @@ void append_work(const kernels::SegmentPlace& place, std::int32_t segment, Place
              .row_sums = row_sums + (m * rows + row) * across + j,
              .column_sums = column_sums + (m * down + i) * columns + column,
              .rows = static_cast<std::int32_t>(std::min<std::int64_t>(tile_height, rows - row)),
-             .columns = static_cast<std::int32_t>(std::min<std::int64_t>(tile_width, columns - column)),
+             .columns =
+                 static_cast<std::int32_t>(std::min<std::int64_t>(tile_width, columns - column)),
              .segment = segment});
       }
     }
@@ -186,9 +187,7 @@ std::vector<std::string_view> state_names(const Rule& rule) {
 
 std::span<const std::string_view> segment_state_names(const Rule& rule) {
   return std::visit(
-      [](const auto& held) {
-        return rules::segment_state_names<std::decay_t<decltype(held)>>();
-      },
+      [](const auto& held) { return rules::segment_state_names<std::decay_t<decltype(held)>>(); },
       rule);
 }
 

@@ -36,12 +36,13 @@ struct MatrixBatch {
 struct Places {
   std::vector<std::vector<StatePart>> parts;  // [segments], what has a name
   std::vector<std::int64_t> sizes;            // elements of each buffer
-  std::array<bool, 2> kinds{};                // whether there are segments that are no matrix, and matrices
-  bool whole;  // whether the rule treats all alike, so that each buffer is laid out as the parameters
+  std::array<bool, 2> kinds{};  // whether there are segments that are no matrix, and matrices
+  bool
+      whole;  // whether the rule treats all alike, so that each buffer is laid out as the parameters
   std::vector<kernels::SegmentPlace> segments;
   std::vector<kernels::Tile> tiles;
   std::vector<kernels::Lines> lines;
-  std::int64_t sums = 0;  // doubles that tiles add up
+  std::int64_t sums = 0;             // doubles that tiles add up
   std::vector<MatrixBatch> batches;  // that are made orthogonal
   std::size_t orthogonalized = 0;    // the buffer they are in
 

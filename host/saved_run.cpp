@@ -29,7 +29,8 @@ void expect_names(const std::string& what, const Map& map, const Names& names) {
     if (!map.contains(std::string(name))) refuse(what, "no " + std::string(name), "it");
   }
   for (const auto& [name, value] : map) {
-    if (std::ranges::find(names, name) == std::ranges::end(names)) refuse(what, name, "no such name");
+    if (std::ranges::find(names, name) == std::ranges::end(names))
+      refuse(what, name, "no such name");
   }
 }
 

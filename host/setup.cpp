@@ -70,8 +70,8 @@ Setup::Setup(const Layout& layout, const OptimizerOptions& options)
       smoothing(options.smoothing),
       tasks(options.tasks),
       states(state_buffers(options.rule)),
-      initial_state(std::visit([](const auto& held) { return rules::initial_state(held); },
-                               options.rule)) {
+      initial_state(
+          std::visit([](const auto& held) { return rules::initial_state(held); }, options.rule)) {
   scratch = kernels::plan_scratch(tasks) + traits.scratch;
   shape = {tasks, work.projections(), smoothing > 0 ? tasks : 0};
   for (const PlanState& state : traits.plan_states) shape.state += state.size(tasks);

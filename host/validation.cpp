@@ -306,7 +306,8 @@ void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
   const Region params{params_name, memory.params, layout.size()};
   const auto check_gradient = [&](const Region& gradient) {
     expect_apart(gradient, params, "params");
-    for (const auto& state : states) expect_apart(gradient, region_of(state), "the optimizer's state");
+    for (const auto& state : states)
+      expect_apart(gradient, region_of(state), "the optimizer's state");
   };
   for (const auto& state : states) expect_apart(params, region_of(state), "the optimizer's state");
   check_gradient({heads_name, memory.heads, layout.heads_size()});

@@ -254,8 +254,7 @@ class CudaBackend final : public Backend {
   kernels::SegmentState* segments() { return memory_->segments.data(); }
   kernels::WorkTable table() const {
     return setup_.work.table(memory_->chunks.data(), memory_->spans.data(),
-                             memory_->projection_spans.data(),
-                             memory_->segment_chunks.data());
+                             memory_->projection_spans.data(), memory_->segment_chunks.data());
   }
   kernels::PlanMemory plan_memory() const {
     return kernels::PlanMemory::in(memory_->plan.data(), setup_.shape);
@@ -320,9 +319,8 @@ class CudaBackend final : public Backend {
     arguments.plan = &step_state()->plan;
     arguments.weights = plan_memory().applied;
     arguments.measures = memory_->measures.data();
-    arguments.matrices =
-        setup_.places.table(memory_->places.data(), memory_->tiles.data(), memory_->lines.data(),
-                            memory_->matrix_sums.data());
+    arguments.matrices = setup_.places.table(memory_->places.data(), memory_->tiles.data(),
+                                             memory_->lines.data(), memory_->matrix_sums.data());
     arguments.segment_count = static_cast<std::int32_t>(setup_.segments.size());
     arguments.tasks = setup_.tasks;
     arguments.aligned = aligned(memory);

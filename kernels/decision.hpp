@@ -125,8 +125,8 @@ struct StepDecision {
 
   /// What a rule is told of the segments of a group that took t steps.
   template <class Rule>
-  GRAMSTEP_BODY RuleInput input_of(const Rule& rule, const GroupSettings& group,
-                                   std::int64_t t, bool matrix) const {
+  GRAMSTEP_BODY RuleInput input_of(const Rule& rule, const GroupSettings& group, std::int64_t t,
+                                   bool matrix) const {
     const Scheduled now = scheduled(controls(), a.state->steps, rule.lr * group.lr_scale);
     const bool own = group.weight_decay == group.weight_decay;
     return {now.lr, own ? group.weight_decay : rule.weight_decay, t, matrix, now.momentum};

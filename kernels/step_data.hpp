@@ -124,12 +124,12 @@ struct GroupSettings {
 struct SegmentState {
   std::int64_t steps;  // taken by this segment so far
   std::int32_t group;
-  std::int32_t active;        // whether it has a gradient
-  float sign;                 // -1 to maximize
-  std::int32_t projection;    // of a shared segment
-  std::int32_t matrix;        // whether its rule takes it as matrices
+  std::int32_t active;                     // whether it has a gradient
+  float sign;                              // -1 to maximize
+  std::int32_t projection;                 // of a shared segment
+  std::int32_t matrix;                     // whether its rule takes it as matrices
   double kept[rules::max_segment_states];  // the rule's segment_state_names
-  unsigned char scalars[40];  // Update::Scalars, trivially copyable
+  unsigned char scalars[40];               // Update::Scalars, trivially copyable
 
   template <class Scalars>
   GRAMSTEP_BODY void put(const Scalars& value) {

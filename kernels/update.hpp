@@ -268,13 +268,14 @@ struct MeasureBody {
       const auto scalars = segment.template get<typename Update::Scalars>();
       float sums[rules::max_measures][4] = {};
       constexpr bool writes = rules::state_done_first<Update> && !rules::Factored<Update>;
-      pass.template measure<writes>(
-          x, chunk, segment, [&](int column, float g, float p, float* state) {
-            float terms[rules::max_measures];
-            Update::measure(scalars, g, p, state, terms);
-            GRAMSTEP_UNROLL
-            for (int m = 0; m < rules::max_measures; ++m) sums[m][column] += terms[m];
-          });
+      pass.template measure<writes>(x, chunk, segment,
+                                    [&](int column, float g, float p, float* state) {
+                                      float terms[rules::max_measures];
+                                      Update::measure(scalars, g, p, state, terms);
+                                      GRAMSTEP_UNROLL
+                                      for (int m = 0; m < rules::max_measures; ++m)
+                                        sums[m][column] += terms[m];
+                                    });
       GRAMSTEP_UNROLL
       for (int m = 0; m < rules::max_measures; ++m) {
         shared.room[x.thread()][m] = sum_of_columns(sums[m]);

@@ -219,9 +219,9 @@ void add_columns(const ColumnSums& columns, int lanes, double* to) {
 /// Calls apply(scale, d, at, count) for runs of a chunk, or of no more elements than one has, whose
 /// gradient is scale * d.
 template <class Apply>
-void with_gradient(const kernels::UpdateArguments& a,
-                   const kernels::OneOfT<Aggregator>* by_element, const kernels::Chunk& chunk,
-                   const kernels::SegmentState& segment, float* combined, const Apply& apply) {
+void with_gradient(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
+                   const kernels::Chunk& chunk, const kernels::SegmentState& segment,
+                   float* combined, const Apply& apply) {
   if (chunk.begin >= a.work.shared_size) {
     const float* heads = a.heads + (chunk.begin - a.work.shared_size);
     apply(segment.sign * a.plan->head_weight, heads, chunk.begin, chunk.count);

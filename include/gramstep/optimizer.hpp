@@ -56,8 +56,8 @@ enum class Projection {
 /// A loss scale that adapts itself, as torch.amp.GradScaler's: times backoff_factor where a step is
 /// skipped, times growth_factor after growth_interval steps in a row that were not.
 struct DynamicLossScale {
-  double growth_factor = 2.0;         ///< finite, >= 1
-  double backoff_factor = 0.5;        ///< in (0, 1]
+  double growth_factor = 2.0;           ///< finite, >= 1
+  double backoff_factor = 0.5;          ///< in (0, 1]
   std::int64_t growth_interval = 2000;  ///< steps, > 0
 };
 

@@ -31,9 +31,7 @@ template <class Number>
 class AdafactorStep {
  public:
   AdafactorStep(const RuleOptions& options, RuleState<Number>& its_state)
-      : o(options),
-        state(its_state),
-        take(std::pow(static_cast<double>(state.t), o.beta2_decay)) {}
+      : o(options), state(its_state), take(std::pow(static_cast<double>(state.t), o.beta2_decay)) {}
 
   void operator()(const std::vector<Number>& g, std::vector<Number>& params) {
     using std::sqrt;
@@ -47,8 +45,8 @@ class AdafactorStep {
     const double rho = std::min(o.lr, 1 / std::sqrt(static_cast<double>(state.t)));
     const Number rms_p = norm(params) / Number(std::sqrt(size));
     const Number rms_u = norm(u) / Number(std::sqrt(size));
-    const Number step = Number(rho) * larger(rms_p, Number(o.epsilon2)) /
-                        larger(Number(1), rms_u / Number(o.d));
+    const Number step =
+        Number(rho) * larger(rms_p, Number(o.epsilon2)) / larger(Number(1), rms_u / Number(o.d));
     for (std::size_t i = 0; i < g.size(); ++i) {
       params[i] = Number(1 - o.lr * o.weight_decay) * params[i] - step * u[i];
     }

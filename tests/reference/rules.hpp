@@ -80,9 +80,9 @@ class RuleState {
     return buffers_.try_emplace(std::string(name), size).first->second;
   }
 
-  int rank = 1;                   // dimensions of the tensor
+  int rank = 1;                       // dimensions of the tensor
   std::size_t rows = 0, columns = 0;  // the last two of them
-  std::int64_t t = 0;             // steps taken
+  std::int64_t t = 0;                 // steps taken
   double mu_product = 1;
   double weight_sum = 0, lr_max = 0;
 

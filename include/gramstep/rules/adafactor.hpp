@@ -12,10 +12,10 @@ namespace gramstep::inline v1 {
 
 /// What Adafactor's updates need of its options, the step and the segment's norms.
 struct AdafactorScalars {
-  float lr;        // the relative step size; once the norms are known, what the update is multiplied by
-  float keep;      // 1 - lr * weight decay
-  float take;      // 1 - beta2 of this step
-  float d;         // most RMS of an update
+  float lr;    // the relative step size; once the norms are known, what the update is multiplied by
+  float keep;  // 1 - lr * weight decay
+  float take;  // 1 - beta2 of this step
+  float d;     // most RMS of an update
   float epsilon1;  // least mean of a matrix's rows
   float least;     // epsilon1^2: least second moment
   float epsilon2;  // least RMS of the parameters
@@ -119,13 +119,13 @@ struct FactoredAdafactorUpdate {
 /// Bytes a parameter of a matrix, fp32, one task: 24, in three passes: 4 for the sums by row and column, 8
 /// for the norms, 12 to apply; of all else 32, in two.
 struct Adafactor {
-  double lr = 1e-2;             ///< most relative step size, finite, >= 0
-  double beta2_decay = -0.8;    ///< 1 - beta2 is t to this power, in [-16, 0]
-  double epsilon1 = 0x1p-23;    ///< its square is the least second moment, finite, > 0
-  double epsilon2 = 1e-3;       ///< least RMS that parameters are taken to have, finite, >= 0
-  double d = 1;                 ///< most RMS of an update, finite, > 0
-  double weight_decay = 0;      ///< decoupled, multiplied by lr, >= 0
-  bool maximize = false;        ///< ascend instead of descend
+  double lr = 1e-2;           ///< most relative step size, finite, >= 0
+  double beta2_decay = -0.8;  ///< 1 - beta2 is t to this power, in [-16, 0]
+  double epsilon1 = 0x1p-23;  ///< its square is the least second moment, finite, > 0
+  double epsilon2 = 1e-3;     ///< least RMS that parameters are taken to have, finite, >= 0
+  double d = 1;               ///< most RMS of an update, finite, > 0
+  double weight_decay = 0;    ///< decoupled, multiplied by lr, >= 0
+  bool maximize = false;      ///< ascend instead of descend
 
   static constexpr std::string_view name = "Adafactor";
   /// Calls visit(name, option) for every option.

@@ -90,11 +90,11 @@ struct Muon {
   double lr = 1e-3;              ///< learning rate of matrices, finite, >= 0
   double momentum = 0.95;        ///< in [0, 1)
   double weight_decay = 0.1;     ///< decoupled, multiplied by lr, >= 0
-  bool nesterov = true;
+  bool nesterov = true;          ///< orthogonalise g + momentum (b - g) in the place of b
   std::int64_t ns_steps = 5;     ///< Newton-Schulz iterations, 1 to 99
-  double ns_a = 3.4445;          ///< their coefficients, finite
-  double ns_b = -4.7750;
-  double ns_c = 2.0315;
+  double ns_a = 3.4445;          ///< their coefficient of X, finite
+  double ns_b = -4.7750;         ///< of A X, finite
+  double ns_c = 2.0315;          ///< of A^2 X, finite
   double epsilon = 1e-7;         ///< least norm of what is orthogonalised, finite, > 0
   bool match_rms_adamw = false;  ///< scale the step to AdamW's RMS
   double adamw_lr_scale = 1;     ///< AdamW's learning rate is lr times this, finite, >= 0
@@ -131,7 +131,8 @@ struct Muon {
   static bool is_matrix(int rank) { return rank == 2; }
 
   NewtonSchulz newton_schulz() const {
-    return {static_cast<int>(ns_steps), static_cast<float>(ns_a), static_cast<float>(ns_b), static_cast<float>(ns_c)};
+    return {static_cast<int>(ns_steps), static_cast<float>(ns_a), static_cast<float>(ns_b),
+            static_cast<float>(ns_c)};
   }
 
   /// Throws InvalidArgument that names the option that is out of range.

@@ -37,7 +37,8 @@ int update_of(const Rule& rule, bool matrix) {
 template <class Rule, class Visit, std::size_t... Index>
 void with_update(int which, const Visit& visit, std::index_sequence<Index...>) {
   using Updates = typename Rule::Updates;
-  ((which == static_cast<int>(Index) ? visit(std::tuple_element_t<Index, Updates>{}) : void()), ...);
+  ((which == static_cast<int>(Index) ? visit(std::tuple_element_t<Index, Updates>{}) : void()),
+   ...);
 }
 
 /// Calls visit(Update{}) for the update that the rule's options select for a matrix, or for any other
