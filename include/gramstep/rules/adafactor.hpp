@@ -121,7 +121,7 @@ struct FactoredAdafactorUpdate {
 struct Adafactor {
   double lr = 1e-2;           ///< most relative step size, finite, >= 0
   double beta2_decay = -0.8;  ///< 1 - beta2 is t to this power, in [-16, 0]
-  double epsilon1 = 0x1p-23;  ///< its square is the least second moment, finite, > 0
+  double epsilon1 = 0x1p-23;  ///< its square is the least second moment, in [1e-15, 1e15)
   double epsilon2 = 1e-3;     ///< least RMS that parameters are taken to have, finite, >= 0
   double d = 1;               ///< most RMS of an update, finite, > 0
   double weight_decay = 0;    ///< decoupled, multiplied by lr, >= 0
@@ -149,7 +149,8 @@ struct Adafactor {
   /// Throws InvalidArgument that names the option that is out of range.
   void validate() const {
     expect_in("Adafactor.lr", lr, 0);
-    expect_in("Adafactor: -beta2_decay", -beta2_decay, 0, 16);
+    expect(beta2_decay >= -16 && beta2_decay <= 0, "Adafactor.beta2_decay", beta2_decay,
+           "a number from -16 to 0");
     expect_in("Adafactor.epsilon1", epsilon1, 1e-15, 1e15);
     expect_in("Adafactor.epsilon2", epsilon2, 0);
     expect_in("Adafactor.d", d, 1e-30, 1e30);

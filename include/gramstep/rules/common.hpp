@@ -40,8 +40,10 @@ GRAMSTEP_BODY double power(double base, std::int64_t exponent) {
 /// The gradient with an L2 penalty: g + l2 p, and g itself, NaN or not, where there is none.
 GRAMSTEP_BODY float with_l2(float g, float p, float l2) { return l2 != 0.0f ? g + l2 * p : g; }
 
-/// a + s (b - a).
-GRAMSTEP_BODY float lerp(float a, float b, float s) { return a + s * (b - a); }
+/// a + s (b - a), from the nearer end as torch does it: where s is 1, b is left of b.
+GRAMSTEP_BODY float lerp(float a, float b, float s) {
+  return s < 0.5f ? a + s * (b - a) : b - (1.0f - s) * (b - a);
+}
 
 /// A segment as a rule that treats matrices apart takes it: a stack of matrices, whose rows and columns
 /// are the last two dimensions of its shape; rows = columns = 0 where it is taken as none.
