@@ -127,9 +127,18 @@ TEST(SegmentState, OfASkippedStepIsAsItWas) {
 
 TEST(SegmentState, IsPutBack) {
   const Layout layout = small_layout();
+  const auto values_from = [&](double first) {
+    std::vector<double> values(static_cast<std::size_t>(layout.segments()));
+    for (std::size_t s = 0; s < values.size(); ++s) values[s] = first / static_cast<double>(s + 2);
+    return values;
+  };
+  Rig two(layout, {.rule = ScheduleFreeSGD{}});
+  two.optimizer.set_segment_state("weight_sum", values_from(1));
+  two.optimizer.set_segment_state("lr_max", values_from(3));
+  EXPECT_TRUE(same_bits(values_from(1), two.optimizer.segment_state("weight_sum")));
+  EXPECT_TRUE(same_bits(values_from(3), two.optimizer.segment_state("lr_max")));
   Rig rig(layout, {.rule = NAdam{}});
-  std::vector<double> values(static_cast<std::size_t>(layout.segments()));
-  for (std::size_t s = 0; s < values.size(); ++s) values[s] = 1.0 / static_cast<double>(s + 2);
+  std::vector<double> values = values_from(1);
   rig.optimizer.set_segment_state("mu_product", values);
   EXPECT_TRUE(same_bits(values, rig.optimizer.segment_state("mu_product")));
   expect_error<InvalidArgument>([&] { rig.optimizer.segment_state("lr_max"); },
