@@ -221,9 +221,11 @@ class GRAMSTEP_EXPORT Optimizer {
                          Stream stream = nullptr);
 
   /// State as one flat buffer [layout.size()] of the optimizer's device, laid out as the parameters.
-  /// Valid as long as the optimizer (moves included). Throws InvalidArgument for an unknown name.
+  /// Valid as long as the optimizer (moves included). Throws InvalidArgument for an unknown name, and for a
+  /// rule that keeps other state of matrices than of other segments, whose state has no such buffer.
   std::span<float> state(std::string_view name);
-  /// State of one segment.
+  /// State of one segment, in its shape; of what is kept by row or column, with one column or one row.
+  /// Throws InvalidArgument for an unknown name or segment, and where nothing of that name is kept of it.
   TensorView<float> state(std::string_view name, std::string_view segment);
 
   /// What the aggregator promises of its weights, in words; empty for nothing.
