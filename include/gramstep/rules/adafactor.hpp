@@ -86,8 +86,8 @@ struct FactoredAdafactorUpdate {
     return lerp(before, mean, s.take);
   }
   /// The row's share of its elements' second moments; mean: of all rows of the matrix.
-  GRAMSTEP_BODY static float factor(const Scalars& s, float row, float mean) {
-    return row / (mean < s.epsilon1 ? s.epsilon1 : mean);
+  GRAMSTEP_BODY static float factor(const Scalars& s, float kept, float mean) {
+    return kept / (mean < s.epsilon1 ? s.epsilon1 : mean);
   }
   GRAMSTEP_BODY static void measure(const Scalars& s, float g, float p, const float* state,
                                     float (&terms)[2]) {
