@@ -130,12 +130,12 @@ void Places::place(const Rule& rule, int segment, const Segment& its) {
     if constexpr (rules::Factored<Update>) append_work(at, segment, *this);
     if constexpr (rules::Orthogonalized<Update>) {
       orthogonalized = Update::orthogonalized;
-      const auto [size, rows, columns] = at.stack;
+      const MatrixStack& stack = at.stack;
       auto batch = std::ranges::find_if(batches, [&](const MatrixBatch& each) {
-        return each.rows == rows && each.columns == columns;
+        return each.rows == stack.rows && each.columns == stack.columns;
       });
       if (batch == batches.end()) {
-        batch = batches.insert(batch, {rows, columns, 0, rounded_up(size), {}});
+        batch = batches.insert(batch, {stack.rows, stack.columns, 0, rounded_up(stack.size), {}});
       }
       batch->segments.push_back(segment);
     }
