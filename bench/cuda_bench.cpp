@@ -98,7 +98,7 @@ std::int64_t bytes_moved(Subject subject, const Case& which) {
   const std::vector<float*> in_place(which.floats() / which.size - which.tasks);
   const std::vector<const float*> rows(which.tasks);
   const std::int64_t gram = 4 * which.size * which.tasks;
-  const std::int64_t update = bytes_of(passes_of(rule_of(which.rule), in_place, rows), which.size);
+  const std::int64_t update = bytes_of(passes_of(rule_of(which.rule), which.matrix, in_place, rows), which.size);
   return (subject == Subject::update ? 0 : gram) + (subject == Subject::gram ? 0 : update);
 }
 

@@ -1,24 +1,10 @@
 // The gram stage, against reading the rows once and against OpenBLAS.
-#include <chrono>
-#include <thread>
-
 #include "bench/cpu_cases.hpp"
 #include "bench/floors.hpp"
-
-#if defined(GRAMSTEP_BENCH_OPENBLAS)
-#include <cblas.h>
-#endif
+#include "bench/openblas.hpp"
 
 namespace gramstep::bench {
 namespace {
-
-/// Waits until the threads of one library, which spin for a while when their work is done, have
-/// gone to sleep; then wakes OpenMP's.
-[[maybe_unused]] void let_threads_rest() {
-  std::this_thread::sleep_for(std::chrono::milliseconds(40));
-#pragma omp parallel
-  benchmark::ClobberMemory();
-}
 
 void add_ssyrk([[maybe_unused]] std::vector<Contender>& contenders,
                [[maybe_unused]] const Rows& rows) {

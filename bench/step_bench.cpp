@@ -40,7 +40,7 @@ void measure(benchmark::State& state, const Case& which, const Budget& budget) {
   }
 
   const Gradients gradients{rows.pointers(), layout.shared_size()};
-  const auto passes = passes_of(optimizer.options().rule, in_place, rows.pointers());
+  const auto passes = passes_of(optimizer.options().rule, false, in_place, rows.pointers());
   const auto floor = [&] {
     read_arrays(rows.pointers(), which.size);
     for (const Pass& pass : passes) stream_in_place(pass.in_place, pass.read, which.size);

@@ -1,17 +1,23 @@
 #include "bench/subject.hpp"
 
+#include <cmath>
+
 #include "gramstep/text.hpp"
 
 namespace gramstep::bench {
 
 std::string Case::name(const std::string& subject) const {
   const std::string name = subject + "/K:" + std::to_string(tasks) + "/N:" + std::to_string(size);
+  if (matrix) return name + "/matrix";
   return segments == 1 ? name : name + "/segments:" + std::to_string(segments);
 }
 
 Layout Case::layout() const {
   Layout layout;
-  for (int s = 0; s < segments; ++s) layout.add("segment" + std::to_string(s), {size / segments});
+  const auto side = static_cast<std::int64_t>(std::sqrt(size));
+  if (matrix) layout.add("matrix", {side, side});
+  for (int s = 0; !matrix && s < segments; ++s)
+    layout.add("segment" + std::to_string(s), {size / segments});
   return layout;
 }
 
@@ -23,8 +29,7 @@ OptimizerOptions Case::options(Device device) const {
 }
 
 std::int64_t Case::floats() const {
-  const auto states = std::ssize(host::state_names(rule_of(rule)));
-  return size * (tasks + 1 + states);
+  return size * (tasks + 1 + host::state_buffers(rule_of(rule)));
 }
 
 std::vector<std::string> every_rule() {
@@ -35,23 +40,31 @@ std::vector<std::string> every_rule() {
   return rules;
 }
 
-std::vector<Pass> passes_of(const Rule& rule, std::span<float* const> in_place,
+std::vector<Pass> passes_of(const Rule& rule, bool matrix, std::span<float* const> in_place,
                             std::span<const float* const> rows) {
-  const std::vector<float*> all(in_place.begin(), in_place.end());
-  const std::vector<float*> params(all.begin(), all.begin() + 1), state(all.begin() + 1, all.end());
+  const std::vector<float*> params(in_place.begin(), in_place.begin() + 1);
+  const std::vector<const float*> gradients(rows.begin(), rows.end());
   std::vector<const float*> measured(params.begin(), params.end());
   measured.insert(measured.end(), rows.begin(), rows.end());
   std::vector<Pass> passes;
   const auto add = [&]<class Update>(Update) {
+    if constexpr (rules::Factored<Update>) {
+      passes = {{{}, gradients}, {{}, measured}, {params, gradients}};
+      return;
+    }
+    const std::vector<float*> all(in_place.begin(), in_place.begin() + 1 + Update::states);
+    const std::vector<float*> state(all.begin() + 1, all.end());
     if constexpr (!rules::Measured<Update>) {
-      passes = {{all, {rows.begin(), rows.end()}}};
+      passes = {{all, gradients}};
     } else if constexpr (rules::state_done_first<Update>) {
-      passes = {{state, measured}, {params, {state.begin(), state.end()}}};
+      std::vector<const float*> applied(state.begin(), state.end());
+      if (rules::applies_gradient<Update>) applied.insert(applied.end(), rows.begin(), rows.end());
+      passes = {{state, measured}, {params, applied}};
     } else {
-      passes = {{{}, measured}, {all, {rows.begin(), rows.end()}}};
+      passes = {{{}, measured}, {all, gradients}};
     }
   };
-  std::visit([&](const auto& held) { rules::with_update(held, add); }, rule);
+  std::visit([&](const auto& held) { rules::with_update(held, matrix, add); }, rule);
   return passes;
 }
 
@@ -77,7 +90,8 @@ Stages::Stages(const Case& which, Device device, float* params, const float* con
 }
 
 std::vector<Pass> Stages::passes() const {
-  return passes_of(setup_.rule, in_place_, {memory_.rows, static_cast<std::size_t>(setup_.tasks)});
+  return passes_of(setup_.rule, setup_.places.kinds[true], in_place_,
+                   {memory_.rows, static_cast<std::size_t>(setup_.tasks)});
 }
 
 }  // namespace gramstep::bench

@@ -17,8 +17,9 @@ struct Case {
   int tasks = 1;
   std::int64_t size = 0;  // elements of all segments together
   int segments = 1;       // of equal size
+  bool matrix = false;    // one segment, of as many rows as columns
 
-  /// subject/K:../N:.. and, where there are several, /segments:..
+  /// subject/K:../N:.. and, where there are several, /segments:..; /matrix
   std::string name(const std::string& subject) const;
   Layout layout() const;
   /// Of a whole step: PCGrad for several tasks; a clip that leaves the values as they are.
@@ -36,8 +37,9 @@ struct Pass {
   std::vector<const float*> read;
 };
 
-/// The passes of a rule's update; in_place: parameters, then state.
-std::vector<Pass> passes_of(const Rule& rule, std::span<float* const> in_place,
+/// The passes of a rule's update of a matrix, or of anything else; in_place: parameters, then state. What is
+/// kept by row or column counts for nothing.
+std::vector<Pass> passes_of(const Rule& rule, bool matrix, std::span<float* const> in_place,
                             std::span<const float* const> rows);
 
 /// Bytes that passes over `size` elements move.

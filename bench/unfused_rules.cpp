@@ -1,5 +1,6 @@
 #include "bench/unfused_rules.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -207,6 +208,20 @@ void lamb(RuleArrays& a, std::int64_t t) {
   set<params, params, temporary>(a, [=](float p, float u) { return p - rate * u; });
 }
 
+void adafactor(RuleArrays& a, std::int64_t t) {
+  const Adafactor rule;
+  const float take = single(std::pow(t, rule.beta2_decay));
+  const float least = single(rule.epsilon1 * rule.epsilon1);
+  const float root_size = single(std::sqrt(a.size));
+  set<state0, state0, gradient>(a, [=](float v, float g) { return v + take * (g * g - v); });
+  set<temporary, gradient, state0>(
+      a, [=](float g, float v) { return g / std::sqrt(std::max(v, least)); });
+  const float step = single(std::min(rule.lr, 1 / std::sqrt(static_cast<double>(t)))) *
+                     std::max(norm(a, params) / root_size, single(rule.epsilon2));
+  const float rate = step / std::max(1.0f, norm(a, temporary) / root_size / single(rule.d));
+  set<params, params, temporary>(a, [=](float p, float u) { return p - rate * u; });
+}
+
 void lars(RuleArrays& a, std::int64_t) {
   const LARS rule;
   const float lr = single(rule.lr), mu = single(rule.momentum);
@@ -260,6 +275,7 @@ const std::map<std::string, void (*)(RuleArrays&, std::int64_t), std::less<>> al
     {"AdEMAMix", ademamix},
     {"LAMB", lamb},
     {"LARS", lars},
+    {"Adafactor", adafactor},
     {"ScheduleFreeSGD", schedule_free_sgd},
     {"ScheduleFreeAdamW", schedule_free_adamw},
 };

@@ -69,7 +69,7 @@ void measure(benchmark::State& state, const Case& which, const Extent& extent) {
   std::vector<Contender> contenders{
       {"update", [&] { rig.stages.update(); }, rig.bytes(), [&] { rig.stages.plan(); }},
       {"floor", floor, rig.bytes()}};
-  if (which.tasks == 1 && which.segments == 1 && which.size == extent.large() &&
+  if (which.tasks == 1 && which.segments == 1 && !which.matrix && which.size == extent.large() &&
       UnfusedRule::has(which.rule)) {
     by_hand.emplace(rig);
     contenders.push_back({"unfused", [&] { by_hand->step(); }, [&] { return by_hand->bytes(); }});
@@ -115,6 +115,7 @@ void register_update(const Extent& extent) {
   for (const std::string& rule : every_rule()) {
     if (rule != "AdamW") add(extent, {rule, 1, extent.large()});
   }
+  add(extent, {.rule = "Adafactor", .size = extent.large(), .matrix = true});
   for (const int tasks : {1, 8}) {
     for (const Case& which : extent.segmented(tasks)) add(extent, which);
   }

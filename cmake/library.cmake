@@ -1,6 +1,7 @@
 # The library: one set of position-independent objects, linked as a shared and as a static library.
 
 find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Eigen3 REQUIRED NO_MODULE)  # headers, of which nothing shows outside
 
 function(gramstep_add_objects target)
   add_library(${target} OBJECT ${ARGN})
@@ -24,6 +25,7 @@ gramstep_add_objects(gramstep_host
     host/layout.cpp
     host/optimizer.cpp
     host/optimizer_state.cpp
+    host/places.cpp
     host/plan_state.cpp
     host/report.cpp
     host/saved_run.cpp
@@ -31,15 +33,22 @@ gramstep_add_objects(gramstep_host
     host/text.cpp
     host/validation.cpp
     host/work_table.cpp
-    host/cpu/dispatch.cpp)
+    host/cpu/dispatch.cpp
+    host/cpu/orthogonalizer.cpp)
 target_link_libraries(gramstep_host PRIVATE OpenMP::OpenMP_CXX)
 
 # The loops over memory, once for every instruction set: dispatch.cpp picks one at run time. The gram
 # stage's products are added by fma, see host/cpu/fused.hpp.
 set_source_files_properties(host/cpu/gram_leaves.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
+# Compilers' own headers of AVX-512 leave a register undefined on purpose, which g++ warns of where Eigen
+# uses them.
+set_source_files_properties(host/cpu/product_leaves.cpp PROPERTIES
+    COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 function(gramstep_add_leaves isa)
   gramstep_add_objects(gramstep_leaves_${isa}
-      host/cpu/gram_leaves.cpp host/cpu/leaves.cpp host/cpu/plan_leaves.cpp)
+      host/cpu/gram_leaves.cpp host/cpu/leaves.cpp host/cpu/plan_leaves.cpp
+      host/cpu/product_leaves.cpp)
+  target_link_libraries(gramstep_leaves_${isa} PRIVATE $<BUILD_INTERFACE:Eigen3::Eigen>)
   target_compile_definitions(gramstep_leaves_${isa} PRIVATE GRAMSTEP_ISA=${isa})
   target_compile_options(gramstep_leaves_${isa} PRIVATE -O3 -fopenmp-simd ${ARGN})
   set(GRAMSTEP_ISAS ${GRAMSTEP_ISAS} ${isa} PARENT_SCOPE)
@@ -57,8 +66,10 @@ endif()
 if(GRAMSTEP_WITH_CUDA)
   gramstep_add_objects(gramstep_kernels
       kernels/alone.cu
+      kernels/cublas.cu
       kernels/cuda_backend.cu
       kernels/gram.cu
+      kernels/orthogonalizer.cu
       kernels/plan.cu
       kernels/update.cu)
 else()

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "gramstep/optimizer.hpp"
 #include "host/aggregator_traits.hpp"
+#include "host/places.hpp"
 #include "host/work_table.hpp"
 #include "kernels/alone.hpp"
 
@@ -16,7 +18,8 @@ namespace gramstep::host {
 struct Setup {
   std::vector<std::int32_t> projection_of;  // [segments]
   Work work;
-  std::vector<kernels::GroupSettings> groups;  // what they leave to the rule still open
+  Places places;
+  std::vector<kernels::GroupSettings> groups;   // what they leave to the rule still open
   std::vector<kernels::SegmentState> segments;  // as they are before the first step
   kernels::StepState initial;
   Rule rule;  // may be set between steps
@@ -28,10 +31,10 @@ struct Setup {
   kernels::PlanShape shape{};
   double smoothing = 0;
   int tasks = 1;
-  int states = 0;  // buffers that were taken: a rule that is set later may need fewer
+  int states = 0;           // buffers that were taken: a rule that is set later may need fewer
   float initial_state = 0;  // what they begin with
-  bool look = true;    // run the gram stage
-  bool checks = true;  // skip a step whose gradient is not finite
+  bool look = true;         // run the gram stage
+  bool checks = true;       // skip a step whose gradient is not finite
 
   /// Layout and options must have been validated.
   Setup(const Layout& layout, const OptimizerOptions& options);
@@ -43,9 +46,19 @@ struct Setup {
   /// sets of a cache.
   std::int64_t momentum_stride() const { return work.shared_size + 272; }
   /// Elements of Backend::state(index).
-  std::int64_t state_size(int index) const { return index < states ? size : momenta(); }
+  std::int64_t state_size(int index) const {
+    return index < states ? places.sizes[static_cast<std::size_t>(index)] : momenta();
+  }
+  /// Where Backend::state(index) begins in one array of all of them that lie `apart` elements from each
+  /// other; of index = states, how long it is.
+  std::int64_t state_offset(int index, std::int64_t apart) const {
+    return std::accumulate(places.sizes.begin(), places.sizes.begin() + index, apart * index);
+  }
   /// Elements of all momenta; 0 for an aggregator without any.
   std::int64_t momenta() const { return traits.momentum ? 2 * tasks * momentum_stride() : 0; }
+
+  /// The names of the state that the present rule keeps of a segment.
+  std::vector<std::string_view> state_names(int segment) const;
 
   /// What the plan stage is told, but for where its memory is.
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
@@ -53,10 +66,6 @@ struct Setup {
 
 /// What of the options may be set between steps, as the plan reads it.
 kernels::Controls controls_of(const OptimizerOptions& options);
-
-/// The names of a rule's state with its options, and of its scalars by segment.
-std::span<const std::string_view> state_names(const Rule& rule);
-std::span<const std::string_view> segment_state_names(const Rule& rule);
 
 /// The memory of one step, validated.
 struct StepMemory {

@@ -65,6 +65,7 @@ gramstep_status gramstep_layout_add_group(gramstep_layout* layout, const char* n
     gs::GroupOptions group{.lr_scale = options->lr_scale, .weight_decay = {}, .maximize = {}};
     if (!std::isnan(options->weight_decay)) group.weight_decay = options->weight_decay;
     if (options->maximize >= 0) group.maximize = options->maximize != 0;
+    group.elementwise = options->elementwise != 0;
     layout->layout.add_group(name, group);
   });
 }
@@ -241,6 +242,18 @@ gramstep_status gramstep_state(gramstep_optimizer* optimizer, const char* name, 
     const std::span<float> state = optimizer->optimizer.state(name);
     put(data, state.data());
     put(size, static_cast<int64_t>(state.size()));
+  });
+}
+
+gramstep_status gramstep_state_of(gramstep_optimizer* optimizer, const char* name,
+                                  const char* segment, float** data, int64_t* size) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_state_of: optimizer");
+    expect_there(name, "gramstep_state_of: name");
+    expect_there(segment, "gramstep_state_of: segment");
+    const gs::TensorView<float> state = optimizer->optimizer.state(name, segment);
+    put(data, state.data);
+    put(size, state.size);
   });
 }
 

@@ -14,6 +14,7 @@
 #include "host/backend.hpp"
 #include "host/cpu/flush_to_zero.hpp"
 #include "host/cpu/leaves.hpp"
+#include "host/cpu/orthogonalizer.hpp"
 
 namespace gramstep::host {
 namespace {
@@ -58,14 +59,16 @@ class CpuBackend final : public Backend {
         segments_(setup.segments),
         step_(setup.initial),
         plan_(setup.fresh_plan()),
-        states_(setup.states * state_stride()),
+        states_(setup.state_offset(setup.states, state_skew)),
         momenta_(setup.momenta()),
         partials_(setup.look ? setup.work.partials(setup.tasks) : 0),
         lanes_(setup.look ? threads_ * lanes_stride() : 0),
         measures_(std::ssize(setup.work.chunks) * rules::max_measures),
+        matrix_sums_(setup.places.sums),
+        orthogonalizer_(setup.places, leaves_, threads_),
         scratch_(setup.shape.projections * setup.scratch),
         aggregator_(setup.aggregator) {
-    const std::int64_t elements = setup.states * state_stride();
+    const std::int64_t elements = setup.state_offset(setup.states, state_skew);
     if (setup.initial_state != 0) std::fill_n(states_.data(), elements, setup.initial_state);
   }
 
@@ -125,17 +128,13 @@ class CpuBackend final : public Backend {
     const auto* by_element = setup_.traits.elementwise ? &aggregator_ : nullptr;
     arguments.measures = measures_.data();
     arguments.segment_count = static_cast<std::int32_t>(segments_.size());
-    const Leaves::Update& passes = leaves_.update_of(setup_.rule);
-    const auto run = [&](Leaves::Update::Pass pass) {
-      in_parallel([&](int thread, int threads) {
-        pass(arguments, by_element, first_chunk(thread, threads), first_chunk(thread + 1, threads));
-      });
-    };
-    if (passes.measure != nullptr) {
-      run(passes.measure);
-      passes.settle(arguments);
+    const Places& places = setup_.places;
+    arguments.matrices = places.table(places.segments.data(), places.tiles.data(),
+                                      places.lines.data(), matrix_sums_.data());
+    for (const bool matrix : {false, true}) {
+      if (!places.kinds[matrix]) continue;
+      run_passes(leaves_.update_of(setup_.rule, matrix), arguments, by_element);
     }
-    run(passes.apply);
   }
 
   void sum_gram(double* gram, Stream) override {
@@ -195,7 +194,8 @@ class CpuBackend final : public Backend {
   void write_plan(const std::vector<double>& plan) override { plan_ = plan; }
 
   float* state(int index) override {
-    return index < setup_.states ? states_.data() + index * state_stride() : momenta_.data();
+    return index < setup_.states ? states_.data() + setup_.state_offset(index, state_skew)
+                                 : momenta_.data();
   }
   void read_state(int index, float* to) const override {
     std::copy_n(const_cast<CpuBackend*>(this)->state(index), setup_.state_size(index), to);
@@ -214,7 +214,7 @@ class CpuBackend final : public Backend {
  private:
   /// State buffers are skewed by 1 KiB against each other: streams that march in step through the
   /// same cache sets cost up to a tenth of the bandwidth.
-  std::int64_t state_stride() const { return setup_.size + 256; }
+  static constexpr std::int64_t state_skew = 256;
 
   std::int64_t lanes_stride() const {
     return std::int64_t{kernels::pairs_of(setup_.tasks)} * gram_lanes / 2 * 3;
@@ -240,6 +240,35 @@ class CpuBackend final : public Backend {
     arguments.scratch = scratch_.data();
     arguments.work = table();
     return arguments;
+  }
+
+  /// The passes of one update over all that is its.
+  void run_passes(const Leaves::Update& passes, const kernels::UpdateArguments& arguments,
+                  const kernels::OneOfT<Aggregator>* by_element) {
+    const auto over_chunks = [&](Leaves::Update::Pass pass) {
+      in_parallel([&](int thread, int threads) {
+        pass(arguments, by_element, first_chunk(thread, threads), first_chunk(thread + 1, threads));
+      });
+    };
+    const auto over = [&](Leaves::Update::Pass pass, std::int64_t count) {
+      in_parallel([&](int thread, int threads) {
+        pass(arguments, by_element, count * thread / threads, count * (thread + 1) / threads);
+      });
+    };
+    if (passes.tiles != nullptr) {
+      over(passes.tiles, arguments.matrices.tile_count);
+      over(passes.lines, arguments.matrices.lines_count);
+    }
+    if (passes.measure != nullptr) {
+      over_chunks(passes.measure);
+      passes.settle(arguments);
+    }
+    if (passes.normalize != nullptr) {
+      over_chunks(passes.normalize);
+      orthogonalizer_.run(newton_schulz(setup_.rule),
+                          arguments.states[setup_.places.orthogonalized], segments_);
+    }
+    over_chunks(passes.apply);
   }
 
   /// A span's momenta are advanced just before their products are taken: they are still in cache.
@@ -300,6 +329,8 @@ class CpuBackend final : public Backend {
   HugeArray<double> partials_;
   HugeArray<double> lanes_;
   HugeArray<double> measures_;
+  HugeArray<double> matrix_sums_;
+  Orthogonalizer orthogonalizer_;
   HugeArray<double> scratch_;
   const kernels::OneOfT<Aggregator> aggregator_;
 };

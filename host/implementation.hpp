@@ -54,8 +54,7 @@ inline int index_of(const char* call, std::string_view name,
                     std::span<const std::string_view> names) {
   const auto found = std::ranges::find(names, name);
   if (found != names.end()) return static_cast<int>(found - names.begin());
-  std::string message =
-      std::string(call) + ": got \"" + std::string(name) + "\", expected one of:";
+  std::string message = std::string(call) + ": got \"" + std::string(name) + "\", expected one of:";
   for (const std::string_view each : names) message += " " + std::string(each);
   throw InvalidArgument(names.empty() ? message + " none" : message);
 }
@@ -71,7 +70,9 @@ class Optimizer::Implementation {
         options(std::move(its_options)),
         setup(layout, host::validated(layout, options)),
         backend(host::make_backend(setup)) {
-    for (int s = 0; s < setup.states; ++s) states.push_back(backend->state(s));
+    for (int s = 0; s < setup.states; ++s) {
+      states.emplace_back(backend->state(s), static_cast<std::size_t>(setup.state_size(s)));
+    }
   }
 
   void check(const host::StepMemory& memory, Stream stream) const {
@@ -104,13 +105,29 @@ class Optimizer::Implementation {
     }
   }
 
-  int state_index(std::string_view name) const {
-    return host::index_of("Optimizer::state", name, host::state_names(options.rule));
+  std::string rule_name() const {
+    return std::visit([](const auto& rule) { return std::string(rule.name); }, options.rule);
   }
 
-  std::vector<std::string_view> state_names() const {
-    const auto names = host::state_names(options.rule);
-    return {names.begin(), names.end()};
+  /// A segment's part of the state of that name. Throws InvalidArgument where the rule keeps none such, or
+  /// none of that segment.
+  const host::StatePart& state_part(std::string_view name, int segment) const {
+    host::index_of("Optimizer::state", name, host::state_names(options.rule));
+    const host::StatePart* part = setup.places.part(segment, name);
+    if (part != nullptr) return *part;
+    const bool matrix = setup.segments[static_cast<std::size_t>(segment)].matrix != 0;
+    throw InvalidArgument("Optimizer::state: got \"" + std::string(name) + "\" of segment " +
+                          layout.segment(segment).name + ", expected a segment that is " +
+                          (matrix ? "no matrix" : "a matrix") + " to " + rule_name());
+  }
+
+  /// The buffer of that state over the whole layout. Throws InvalidArgument where there is none.
+  std::span<float> whole_state(std::string_view name) const {
+    const int index = host::index_of("Optimizer::state", name, host::state_names(options.rule));
+    expect(setup.places.whole, "Optimizer::state",
+           "got no segment, expected one, for " + rule_name() +
+               " keeps other state of matrices than of other segments");
+    return states[static_cast<std::size_t>(index)];
   }
 
   /// Hands the backend what of the options may change.
@@ -123,7 +140,7 @@ class Optimizer::Implementation {
   OptimizerOptions options;
   host::Setup setup;  // the backend refers to it
   std::unique_ptr<host::Backend> backend;
-  std::vector<float*> states;
+  std::vector<std::span<float>> states;
   host::LastStep last;
   mutable std::int64_t reported_skips = 0;
 };

@@ -79,11 +79,14 @@ int Layout::resolve_group(const std::string& where, const SegmentOptions& option
     }
     group = found->second;
   }
-  if (!options.lr_scale && !options.weight_decay && !options.maximize) return group;
+  if (!options.lr_scale && !options.weight_decay && !options.maximize && !options.elementwise) {
+    return group;
+  }
   GroupOptions own = groups_[static_cast<std::size_t>(group)];
   if (options.lr_scale) own.lr_scale = *options.lr_scale;
   if (options.weight_decay) own.weight_decay = options.weight_decay;
   if (options.maximize) own.maximize = options.maximize;
+  if (options.elementwise) own.elementwise = *options.elementwise;
   check_group_options(where, own);
   // Segments that depart from a group alike share one, so that there are no more groups than kinds.
   const auto same = std::find(groups_.begin(), groups_.end(), own);

@@ -31,10 +31,10 @@ Optimizer::Implementation& Optimizer::checked(std::string_view member) {
 void Optimizer::step(std::span<float> params, const Gradients& gradients, Stream stream) {
   Implementation& self = checked("step");
   host::validate_sizes(self.layout, self.options.tasks, params, gradients);
-  self.step({params.data(), gradients.rows.data(), gradients.heads.data(),
-             host::losses_of(self.setup, gradients.losses),
-             host::scaling_of(gradients, *self.backend)},
-            stream);
+  self.step(
+      {params.data(), gradients.rows.data(), gradients.heads.data(),
+       host::losses_of(self.setup, gradients.losses), host::scaling_of(gradients, *self.backend)},
+      stream);
 }
 
 void Optimizer::step(std::span<float> params, std::span<const float> gradient, Stream stream) {
@@ -128,7 +128,7 @@ void Optimizer::evaluation_params(std::span<const float> params, std::span<float
   std::visit(
       [&](const auto& rule) {
         if constexpr (requires { rule.averaging(); }) {
-          body.z = self.states[static_cast<std::size_t>(self.state_index("z"))];
+          body.z = self.whole_state("z").data();
           // In double: it is what is left of two numbers near 1.
           body.beyond = static_cast<float>(1.0 - 1.0 / rule.averaging());
         }

@@ -64,17 +64,24 @@ void Optimizer::set_steps(std::int64_t steps, std::span<const std::int64_t> segm
 }
 
 std::vector<std::string_view> Optimizer::state_names() const {
-  return checked("state_names").state_names();
+  return host::state_names(checked("state_names").options.rule);
+}
+
+std::vector<std::string_view> Optimizer::state_names(std::string_view segment) const {
+  const Implementation& self = checked("state_names");
+  return self.setup.state_names(self.layout.index(segment));
 }
 
 std::span<float> Optimizer::state(std::string_view name) {
   Implementation& self = checked("state");
-  return {self.states[static_cast<std::size_t>(self.state_index(name))],
-          static_cast<std::size_t>(self.layout.size())};
+  return self.whole_state(name);
 }
 
 TensorView<float> Optimizer::state(std::string_view name, std::string_view segment) {
-  return view(checked("state").layout, state(name).data(), segment);
+  Implementation& self = checked("state");
+  const host::StatePart& part = self.state_part(name, self.layout.index(segment));
+  float* buffer = self.states[static_cast<std::size_t>(part.buffer)].data();
+  return {buffer + part.offset, part.size(), part.shape};
 }
 
 std::vector<std::string_view> Optimizer::segment_state_names() const {
@@ -161,13 +168,14 @@ void Optimizer::copy_state(const Optimizer& from) {
   if (!(self.layout == other.layout)) {
     throw InvalidState("Optimizer::copy_state: got state of another layout");
   }
-  if (self.state_names() != other.state_names() ||
-      segment_state_names() != from.segment_state_names()) {
+  auto segments = self.backend->read_segments(nullptr);
+  const auto theirs = other.backend->read_segments(nullptr);
+  if (state_names() != from.state_names() || segment_state_names() != from.segment_state_names() ||
+      !std::ranges::equal(segments, theirs, {}, &kernels::SegmentState::matrix,
+                          &kernels::SegmentState::matrix)) {
     throw InvalidState("Optimizer::copy_state: got state of a rule that keeps other state");
   }
   expect_same_plan_state(self.setup, other.setup);
-  auto segments = self.backend->read_segments(nullptr);
-  const auto theirs = other.backend->read_segments(nullptr);
   for (std::size_t s = 0; s < segments.size(); ++s) {
     segments[s].steps = theirs[s].steps;
     segments[s].active = theirs[s].active;
@@ -184,7 +192,7 @@ void Optimizer::copy_state(const Optimizer& from) {
     other.backend->read_state(source, buffer.data());
     self.backend->write_state(to, buffer.data());
   };
-  for (int s = 0; s < std::ssize(self.state_names()); ++s) copy_buffer(s, s);
+  for (int s = 0; s < host::state_buffers(self.options.rule); ++s) copy_buffer(s, s);
   if (self.setup.traits.momentum) copy_buffer(self.setup.states, other.setup.states);
   self.backend->write_plan(other.backend->read_plan(nullptr));
   self.backend->write_step(step, segments);

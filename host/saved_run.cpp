@@ -29,7 +29,8 @@ void expect_names(const std::string& what, const Map& map, const Names& names) {
     if (!map.contains(std::string(name))) refuse(what, "no " + std::string(name), "it");
   }
   for (const auto& [name, value] : map) {
-    if (std::ranges::find(names, name) == std::ranges::end(names)) refuse(what, name, "no such name");
+    if (std::ranges::find(names, name) == std::ranges::end(names))
+      refuse(what, name, "no such name");
   }
 }
 
@@ -37,16 +38,10 @@ void expect_size(const std::string& what, std::int64_t got, std::int64_t expecte
   if (got != expected) refuse(what, std::to_string(got) + " values", std::to_string(expected));
 }
 
-/// Copies a segment's part of a buffer over the flat buffer out of it.
-std::vector<float> part_of(const std::vector<float>& buffer, const Segment& segment,
-                           std::int64_t first = 0) {
-  const auto begin = buffer.begin() + first + segment.offset;
-  return {begin, begin + segment.size};
-}
-
-void put_part(const std::vector<float>& part, const Segment& segment, std::vector<float>& buffer,
-              std::int64_t first = 0) {
-  std::ranges::copy(part, buffer.begin() + first + segment.offset);
+/// Copies part of a buffer out of it.
+std::vector<float> part_of(const std::vector<float>& buffer, std::int64_t first,
+                           std::int64_t size) {
+  return {buffer.begin() + first, buffer.begin() + first + size};
 }
 
 std::vector<std::string_view> plan_names(const host::Setup& setup) {
@@ -60,6 +55,17 @@ std::vector<float> read_buffer(const host::Setup& setup, const host::Backend& ba
   std::vector<float> buffer(static_cast<std::size_t>(setup.state_size(index)));
   backend.read_state(index, buffer.data());
   return buffer;
+}
+
+/// Calls visit(segment name, part) for what the present rule keeps in a buffer, by name.
+template <class Visit>
+void for_parts(const Layout& layout, const host::Setup& setup, int buffer, const Visit& visit) {
+  for (int s = 0; s < layout.segments(); ++s) {
+    for (const std::string_view name : setup.state_names(s)) {
+      const host::StatePart& part = *setup.places.part(s, name);
+      if (part.buffer == buffer) visit(layout.segment(s).name, part);
+    }
+  }
 }
 
 /// Where task k's momentum, as of `steps` steps, begins in the buffer of all momenta.
@@ -88,14 +94,15 @@ std::map<int, int> saved_projections(const Layout& layout, const host::Setup& se
   return saved;
 }
 
-void check_segment(const host::Setup& setup, const Segment& segment, const SavedRun& run) {
+void check_segment(const host::Setup& setup, const Layout& layout, int s, const SavedRun& run) {
+  const Segment segment = layout.segment(s);
   const std::string what = "segment " + segment.name;
   const SavedSegment& saved = run.segments.at(segment.name);
   if (saved.shape != segment.shape) refuse(what, text_of(saved.shape), text_of(segment.shape));
   host::validate_steps("Optimizer::import_run: " + what + ": steps", saved.steps, run.steps);
-  expect_names(what + ": state", saved.state, host::state_names(setup.rule));
+  expect_names(what + ": state", saved.state, setup.state_names(s));
   for (const auto& [name, values] : saved.state) {
-    expect_size(what + ": state " + name, std::ssize(values), segment.size);
+    expect_size(what + ": state " + name, std::ssize(values), setup.places.part(s, name)->size());
   }
   expect_names(what + ": scalars", saved.scalars, host::segment_state_names(setup.rule));
   const bool has_momenta = setup.traits.momentum && segment.task == shared_by_all;
@@ -115,7 +122,7 @@ void check_run(const Layout& layout, const OptimizerOptions& options, const host
   std::vector<std::string> names;
   for (int s = 0; s < layout.segments(); ++s) names.push_back(layout.segment(s).name);
   expect_names("segments", run.segments, names);
-  for (int s = 0; s < layout.segments(); ++s) check_segment(setup, layout.segment(s), run);
+  for (int s = 0; s < layout.segments(); ++s) check_segment(setup, layout, s, run);
   expect_names("plan", run.plan, plan_names(setup));
   for (const PlanState& piece : host::plan_states(setup)) {
     expect_size("plan: " + std::string(piece.name),
@@ -137,7 +144,7 @@ SavedRun Optimizer::export_run(Stream stream) const {
                .loss_scale_good_steps = step.loss_scale.good_steps,
                .segments = {},
                .plan = {}};
-  const auto names = self.state_names(), scalars = segment_state_names();
+  const auto scalars = segment_state_names();
   const auto for_segments = [&](const auto& visit) {
     for (int s = 0; s < self.layout.segments(); ++s) {
       const Segment segment = self.layout.segment(s);
@@ -152,10 +159,11 @@ SavedRun Optimizer::export_run(Stream stream) const {
       to.scalars[std::string(scalars[i])] = state.kept[i];
     }
   });
-  for (std::size_t n = 0; n < names.size(); ++n) {
-    const auto buffer = read_buffer(self.setup, *self.backend, static_cast<int>(n));
-    for_segments([&](const Segment& segment, const auto&, SavedSegment& to) {
-      to.state[std::string(names[n])] = part_of(buffer, segment);
+  for (int b = 0; b < host::state_buffers(self.options.rule); ++b) {
+    const auto buffer = read_buffer(self.setup, *self.backend, b);
+    for_parts(self.layout, self.setup, b, [&](const std::string& segment, const auto& part) {
+      run.segments[segment].state[std::string(part.name)] =
+          part_of(buffer, part.offset, part.size());
     });
   }
   if (self.setup.traits.momentum) {
@@ -163,7 +171,7 @@ SavedRun Optimizer::export_run(Stream stream) const {
     for_segments([&](const Segment& segment, const auto&, SavedSegment& to) {
       for (int k = 0; segment.task == shared_by_all && k < self.setup.tasks; ++k) {
         to.task_momentum.push_back(
-            part_of(buffer, segment, momentum_at(self.setup, step.steps, k)));
+            part_of(buffer, momentum_at(self.setup, step.steps, k) + segment.offset, segment.size));
       }
     });
   }
@@ -182,7 +190,7 @@ void Optimizer::import_run(const SavedRun& run, Stream stream) {
   step.steps = run.steps;
   kernels::set_loss_scale_of(step, run.loss_scale);
   step.loss_scale.good_steps = run.loss_scale_good_steps;
-  const auto names = self.state_names(), scalars = segment_state_names();
+  const auto scalars = segment_state_names();
   const auto for_segments = [&](const auto& visit) {
     for (int s = 0; s < self.layout.segments(); ++s) {
       const Segment segment = self.layout.segment(s);
@@ -197,19 +205,20 @@ void Optimizer::import_run(const SavedRun& run, Stream stream) {
   });
   self.options.loss_scale = run.loss_scale;
   self.backend->write_step(step, counted);
-  for (std::size_t n = 0; n < names.size(); ++n) {
-    auto buffer = read_buffer(self.setup, *self.backend, static_cast<int>(n));
-    for_segments([&](const Segment& segment, const auto&, const SavedSegment& from) {
-      put_part(from.state.at(std::string(names[n])), segment, buffer);
+  for (int b = 0; b < host::state_buffers(self.options.rule); ++b) {
+    auto buffer = read_buffer(self.setup, *self.backend, b);
+    for_parts(self.layout, self.setup, b, [&](const std::string& segment, const auto& part) {
+      const auto& from = run.segments.at(segment).state.at(std::string(part.name));
+      std::ranges::copy(from, buffer.begin() + part.offset);
     });
-    self.backend->write_state(static_cast<int>(n), buffer.data());
+    self.backend->write_state(b, buffer.data());
   }
   if (self.setup.traits.momentum) {
     auto buffer = read_buffer(self.setup, *self.backend, self.setup.states);
     for_segments([&](const Segment& segment, const auto&, const SavedSegment& from) {
       for (std::size_t k = 0; k < from.task_momentum.size(); ++k) {
-        put_part(from.task_momentum[k], segment, buffer,
-                 momentum_at(self.setup, run.steps, static_cast<int>(k)));
+        const std::int64_t at = momentum_at(self.setup, run.steps, static_cast<int>(k));
+        std::ranges::copy(from.task_momentum[k], buffer.begin() + at + segment.offset);
       }
     });
     self.backend->write_state(self.setup.states, buffer.data());

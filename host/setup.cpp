@@ -18,13 +18,15 @@ std::vector<kernels::GroupSettings> settings_of(const Layout& layout) {
 }
 
 std::vector<kernels::SegmentState> fresh_segments(const Layout& layout,
-                                                  const std::vector<std::int32_t>& projection_of) {
+                                                  const std::vector<std::int32_t>& projection_of,
+                                                  const Places& places) {
   std::vector<kernels::SegmentState> segments;
   for (int s = 0; s < layout.segments(); ++s) {
     kernels::SegmentState state{};
     state.group = layout.segment(s).group;
     state.active = 1;
     state.projection = projection_of[static_cast<std::size_t>(s)];
+    state.matrix = places.segments[static_cast<std::size_t>(s)].stack.rows > 0;
     segments.push_back(state);
   }
   return segments;
@@ -53,23 +55,12 @@ kernels::Controls controls_of(const OptimizerOptions& options) {
   return controls;
 }
 
-std::span<const std::string_view> state_names(const Rule& rule) {
-  return std::visit([](const auto& held) { return rules::state_names(held); }, rule);
-}
-
-std::span<const std::string_view> segment_state_names(const Rule& rule) {
-  return std::visit(
-      [](const auto& held) {
-        return rules::segment_state_names<std::decay_t<decltype(held)>>();
-      },
-      rule);
-}
-
 Setup::Setup(const Layout& layout, const OptimizerOptions& options)
     : projection_of(projections(layout, options.projection)),
       work(layout, projection_of),
+      places(layout, options.rule),
       groups(settings_of(layout)),
-      segments(fresh_segments(layout, projection_of)),
+      segments(fresh_segments(layout, projection_of, places)),
       initial(fresh_step(options)),
       rule(options.rule),
       aggregator(options.aggregator),
@@ -78,9 +69,9 @@ Setup::Setup(const Layout& layout, const OptimizerOptions& options)
       size(layout.size()),
       smoothing(options.smoothing),
       tasks(options.tasks),
-      states(static_cast<int>(host::state_names(options.rule).size())),
-      initial_state(std::visit([](const auto& held) { return rules::initial_state(held); },
-                               options.rule)) {
+      states(state_buffers(options.rule)),
+      initial_state(
+          std::visit([](const auto& held) { return rules::initial_state(held); }, options.rule)) {
   scratch = kernels::plan_scratch(tasks) + traits.scratch;
   shape = {tasks, work.projections(), smoothing > 0 ? tasks : 0};
   for (const PlanState& state : traits.plan_states) shape.state += state.size(tasks);
@@ -97,6 +88,12 @@ std::vector<double> Setup::fresh_plan() const {
   std::fill_n(memory.gram, rows * tasks, std::numeric_limits<double>::quiet_NaN());
   std::fill_n(memory.weights, rows, std::numeric_limits<double>::quiet_NaN());
   return block;
+}
+
+std::vector<std::string_view> Setup::state_names(int segment) const {
+  std::vector<std::string_view> names = host::state_names(rule);
+  std::erase_if(names, [&](auto name) { return places.part(segment, name) == nullptr; });
+  return names;
 }
 
 kernels::PlanArguments Setup::plan_arguments(const kernels::Losses& losses) const {

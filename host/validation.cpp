@@ -279,12 +279,13 @@ void validate_evaluation(const Layout& layout, std::span<const float> params, st
 }
 
 void expect_state_allows(const Rule& present, const Rule& next) {
-  const auto kept = state_names(present), needed = state_names(next);
+  const auto begins = [&](bool matrix) {
+    const auto kept = state_pieces(present, matrix), needed = state_pieces(next, matrix);
+    return needed.size() <= kept.size() && std::ranges::equal(needed, kept.first(needed.size()));
+  };
   const auto scalars = segment_state_names(present), needed_scalars = segment_state_names(next);
-  const bool begins =
-      needed.size() <= kept.size() && std::ranges::equal(needed, kept.first(needed.size()));
   const bool same = needed_scalars.empty() || std::ranges::equal(needed_scalars, scalars);
-  if (begins && same) return;
+  if (begins(true) && begins(false) && same) return;
   const auto all = [](const Rule& rule) {
     return listed(state_names(rule)) + " by element and " + listed(segment_state_names(rule)) +
            " by segment";
@@ -294,18 +295,21 @@ void expect_state_allows(const Rule& present, const Rule& next) {
                      all(present));
 }
 
+namespace {
+Region region_of(std::span<const float> state) {
+  return {{"state"}, state.data(), std::ssize(state)};
+}
+}  // namespace
+
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
-                      std::span<float* const> states) {
+                      std::span<const std::span<float>> states) {
   const Region params{params_name, memory.params, layout.size()};
   const auto check_gradient = [&](const Region& gradient) {
     expect_apart(gradient, params, "params");
-    for (const float* state : states) {
-      expect_apart(gradient, {{"state"}, state, layout.size()}, "the optimizer's state");
-    }
+    for (const auto& state : states)
+      expect_apart(gradient, region_of(state), "the optimizer's state");
   };
-  for (const float* state : states) {
-    expect_apart(params, {{"state"}, state, layout.size()}, "the optimizer's state");
-  }
+  for (const auto& state : states) expect_apart(params, region_of(state), "the optimizer's state");
   check_gradient({heads_name, memory.heads, layout.heads_size()});
   for (int k = 0; k < tasks; ++k) {
     check_gradient({row_name(k), memory.rows[k], layout.shared_size()});

@@ -42,7 +42,7 @@ void expect_state_allows(const Rule& present, const Rule& next);
 
 /// Throws InvalidArgument where memory that the step writes overlaps other memory of the step.
 void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
-                      std::span<float* const> states);
+                      std::span<const std::span<float>> states);
 
 /// Throws InvalidArgument unless the step's memory is the backend's device's.
 void validate_devices(const Layout& layout, int tasks, const StepMemory& memory,

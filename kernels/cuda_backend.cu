@@ -3,13 +3,16 @@
 #include <utility>
 
 #include "host/backend.hpp"
-#include "kernels/device_context.cuh"
+#include "kernels/device_array.cuh"
 #include "kernels/launch.hpp"
+#include "kernels/orthogonalizer.hpp"
 
 namespace gramstep::host {
 namespace {
 
 using kernels::check;
+using kernels::DeviceArray;
+using kernels::settle;
 
 /// Makes a device current for as long as it lives.
 class CurrentDevice {
@@ -24,61 +27,6 @@ class CurrentDevice {
 
  private:
   int before_ = 0;
-};
-
-/// Waits for what the default stream was asked to set or copy: a stream that does not wait for the
-/// default stream may be the first to use it.
-void settle() { check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize"); }
-
-/// Zeroed memory of the current device; see settle().
-template <class T>
-class DeviceArray {
- public:
-  DeviceArray(std::int64_t count, const char* what) : count_(static_cast<std::size_t>(count)) {
-    if (count_ == 0) return;
-    const cudaError_t status = count_ > SIZE_MAX / sizeof(T)
-                                   ? cudaErrorMemoryAllocation
-                                   : cudaMalloc(&data_, count_ * sizeof(T));
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      throw OutOfMemory(std::string("Optimizer: cuda: no memory for ") + what + ", " +
-                        std::to_string(count) + " of " + std::to_string(sizeof(T)) + " bytes");
-    }
-    check(status, "cudaMalloc");
-    const cudaError_t zeroed = cudaMemset(data_, 0, count_ * sizeof(T));
-    if (zeroed != cudaSuccess)
-      cudaFree(data_);  // the destructor of a half-made object does not run
-    check(zeroed, "cudaMemset");
-  }
-  DeviceArray(const std::vector<T>& from, const char* what)
-      : DeviceArray(static_cast<std::int64_t>(from.size()), what) {
-    write(from.data());
-  }
-  // A driver that is shutting down has freed it already: the status is of no use.
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-
-  T* data() { return data_; }
-  const T* data() const { return data_; }
-
-  void write(const T* from) { write({from, count_}, 0); }
-  void write(std::span<const T> from, std::int64_t at) {
-    if (from.empty()) return;
-    check(cudaMemcpy(data_ + at, from.data(), from.size_bytes(), cudaMemcpyHostToDevice),
-          "cudaMemcpy");
-    settle();
-  }
-  void read(T* to, Stream stream) const {
-    if (count_ == 0) return;
-    check(cudaMemcpyAsync(to, data_, count_ * sizeof(T), cudaMemcpyDeviceToHost, stream),
-          "cudaMemcpyAsync");
-    check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-  }
-
- private:
-  std::size_t count_;
-  T* data_ = nullptr;
 };
 
 /// Throws DeviceUnavailable unless there is a device of that ordinal.
@@ -106,13 +54,20 @@ struct Memory {
         measures(std::ssize(setup.work.chunks) * rules::max_measures, "norms by segment"),
         step(std::vector{setup.initial}, "the step's state"),
         plan(setup.fresh_plan(), "the plan"),
-        states(setup.states * setup.size, "the rule's state"),
+        states(setup.state_offset(setup.states, 0), "the rule's state"),
+        places(setup.places.segments, "the places of segments' state"),
+        tiles(setup.places.tiles, "the tiles of matrices"),
+        lines(setup.places.lines, "the lines of matrices"),
+        matrix_sums(setup.places.sums, "sums by row and column"),
         momenta(setup.momenta(), "momenta of the tasks"),
         partials(setup.look ? setup.work.partials(setup.tasks) : 0, "partial Gram matrices"),
         scratch(setup.shape.projections * setup.scratch, "the plan's scratch") {
+    if (!setup.places.batches.empty()) {
+      orthogonalizer = std::make_unique<kernels::Orthogonalizer>(setup.places.batches);
+    }
     if (setup.initial_state == 0) return;
-    const std::vector<float> initial(static_cast<std::size_t>(setup.size), setup.initial_state);
-    for (int s = 0; s < setup.states; ++s) states.write(initial, s * setup.size);
+    const auto elements = static_cast<std::size_t>(setup.state_offset(setup.states, 0));
+    states.write(std::vector<float>(elements, setup.initial_state).data());
   }
 
   DeviceArray<kernels::Chunk> chunks;
@@ -125,9 +80,14 @@ struct Memory {
   DeviceArray<kernels::StepState> step;
   DeviceArray<double> plan;
   DeviceArray<float> states;
+  DeviceArray<kernels::SegmentPlace> places;
+  DeviceArray<kernels::Tile> tiles;
+  DeviceArray<kernels::Lines> lines;
+  DeviceArray<double> matrix_sums;
   DeviceArray<float> momenta;
   DeviceArray<double> partials;
   DeviceArray<double> scratch;
+  std::unique_ptr<kernels::Orthogonalizer> orthogonalizer;
 };
 
 class CudaBackend final : public Backend {
@@ -183,7 +143,15 @@ class CudaBackend final : public Backend {
   }
   void update(const StepMemory& memory, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_update(update_arguments(memory), setup_.aggregator, setup_.rule, stream);
+    const kernels::UpdateArguments arguments = update_arguments(memory);
+    const auto orthogonalize = [&](float* x) {
+      memory_->orthogonalizer->run(newton_schulz(setup_.rule), x, stream);
+    };
+    for (const bool matrices : {false, true}) {
+      if (!setup_.places.kinds[matrices]) continue;
+      kernels::launch_update(arguments, setup_.aggregator, setup_.rule, matrices, orthogonalize,
+                             stream);
+    }
   }
 
   void sum_gram(double* gram, Stream stream) override {
@@ -286,14 +254,13 @@ class CudaBackend final : public Backend {
   kernels::SegmentState* segments() { return memory_->segments.data(); }
   kernels::WorkTable table() const {
     return setup_.work.table(memory_->chunks.data(), memory_->spans.data(),
-                             memory_->projection_spans.data(),
-                             memory_->segment_chunks.data());
+                             memory_->projection_spans.data(), memory_->segment_chunks.data());
   }
   kernels::PlanMemory plan_memory() const {
     return kernels::PlanMemory::in(memory_->plan.data(), setup_.shape);
   }
   float* state_at(int index) const {
-    return index < setup_.states ? memory_->states.data() + index * setup_.size
+    return index < setup_.states ? memory_->states.data() + setup_.state_offset(index, 0)
                                  : memory_->momenta.data();
   }
 
@@ -352,6 +319,8 @@ class CudaBackend final : public Backend {
     arguments.plan = &step_state()->plan;
     arguments.weights = plan_memory().applied;
     arguments.measures = memory_->measures.data();
+    arguments.matrices = setup_.places.table(memory_->places.data(), memory_->tiles.data(),
+                                             memory_->lines.data(), memory_->matrix_sums.data());
     arguments.segment_count = static_cast<std::int32_t>(setup_.segments.size());
     arguments.tasks = setup_.tasks;
     arguments.aligned = aligned(memory);

@@ -125,11 +125,11 @@ struct StepDecision {
 
   /// What a rule is told of the segments of a group that took t steps.
   template <class Rule>
-  GRAMSTEP_BODY RuleInput input_of(const Rule& rule, const GroupSettings& group,
-                                   std::int64_t t) const {
+  GRAMSTEP_BODY RuleInput input_of(const Rule& rule, const GroupSettings& group, std::int64_t t,
+                                   bool matrix) const {
     const Scheduled now = scheduled(controls(), a.state->steps, rule.lr * group.lr_scale);
     const bool own = group.weight_decay == group.weight_decay;
-    return {now.lr, own ? group.weight_decay : rule.weight_decay, t, now.momentum};
+    return {now.lr, own ? group.weight_decay : rule.weight_decay, t, matrix, now.momentum};
   }
 
   /// Counts the step of every active segment and writes the scalars of its rule.
@@ -146,11 +146,12 @@ struct StepDecision {
       SegmentState& segment = a.segments[s];
       if (!segment.active) continue;
       const std::int64_t t = ++segment.steps;
-      bool same = segment.group == group && t == input.t;
+      const bool matrix = segment.matrix != 0;
+      bool same = segment.group == group && t == input.t && matrix == input.matrix;
       for (int i = 0; i < kept; ++i) same = same && segment.kept[i] == before[i];
       if (!same) {
         group = segment.group;
-        input = input_of(rule, a.groups[group], t);
+        input = input_of(rule, a.groups[group], t, matrix);
         for (int i = 0; i < kept; ++i) before[i] = after[i] = segment.kept[i];
         scalars = rules::scalars(rule, input, after);
       }

@@ -2,6 +2,8 @@
 // projections two, the update of a rule that needs norms by segment three. Throw CudaError.
 #pragma once
 
+#include <functional>
+
 #include "gramstep/optimizer.hpp"
 #include "kernels/alone.hpp"
 #include "kernels/gram.hpp"
@@ -17,10 +19,13 @@ void launch_gram(const GramArguments& arguments, const Aggregator& aggregator, c
 /// projection, in a second one where there are several.
 void launch_plan(const PlanArguments& arguments, const Aggregator& aggregator, Stream stream);
 
-/// Combination and rule, over all chunks; before it, of a rule that needs norms by segment, a launch that
-/// measures and one that adds up.
+/// Queues what makes the matrices in a buffer of state orthogonal.
+using Orthogonalization = std::function<void(float* x)>;
+
+/// Combination and rule, over all chunks of matrices or of all else; before it, of a rule that needs norms
+/// by segment, a launch that measures and one that adds up.
 void launch_update(const UpdateArguments& arguments, const Aggregator& aggregator, const Rule& rule,
-                   Stream stream);
+                   bool matrices, const Orthogonalization& orthogonalize, Stream stream);
 
 /// As launch_plan, but for the decision: weights alone, a block a Gram matrix.
 void launch_weights(const PlanArguments& arguments, const Aggregator& aggregator, Stream stream);

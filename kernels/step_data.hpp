@@ -66,6 +66,52 @@ struct WorkTable {
   std::int64_t shared_size;  // chunks that begin at or beyond it belong to heads
 };
 
+/// Where the state of a segment is, whose rule treats matrices apart.
+struct SegmentPlace {
+  MatrixStack stack;
+  std::int64_t begin;               // in the flat buffer
+  std::int64_t states[max_states];  // where its part of each state buffer begins
+};
+
+/// Most rows and columns of a matrix whose squares one block adds up: eight rows and sixteen columns a
+/// thread, in registers.
+inline constexpr int tile_height = 64;
+inline constexpr int tile_width = 512;
+
+/// Most columns that a block brings up to date.
+inline constexpr std::int64_t block_lines = 256;
+
+/// A piece of a matrix, and where the sums of its first row and of its first column go. A row's sums of all
+/// pieces side by side follow one another; a column's are a matrix' columns apart.
+struct Tile {
+  std::int64_t begin;  // its first element, in the flat buffer
+  std::int64_t row_sums;
+  std::int64_t column_sums;
+  std::int32_t rows;
+  std::int32_t columns;
+  std::int32_t segment;
+};
+
+/// Lines of one matrix that a block brings up to date: all of its rows, or some of its columns.
+struct Lines {
+  std::int64_t first;  // row or column state, from where the segment's begins
+  std::int64_t sums;   // of the first line
+  std::int64_t count;
+  std::int32_t pieces;  // sums to add up for each line
+  std::int32_t segment;
+  std::int32_t columns;  // whether they are columns
+};
+
+/// The work of a rule that treats matrices apart.
+struct MatrixTable {
+  const SegmentPlace* places;  // [segments]
+  const Tile* tiles;
+  const Lines* lines;
+  double* sums;  // what tiles add up
+  std::int64_t tile_count;
+  std::int64_t lines_count;
+};
+
 /// A group's hyperparameters; what it leaves to the rule is resolved in every step, for the rule's may
 /// be set between steps.
 struct GroupSettings {
@@ -78,11 +124,12 @@ struct GroupSettings {
 struct SegmentState {
   std::int64_t steps;  // taken by this segment so far
   std::int32_t group;
-  std::int32_t active;        // whether it has a gradient
-  float sign;                 // -1 to maximize
-  std::int32_t projection;    // of a shared segment
+  std::int32_t active;                     // whether it has a gradient
+  float sign;                              // -1 to maximize
+  std::int32_t projection;                 // of a shared segment
+  std::int32_t matrix;                     // whether its rule takes it as matrices
   double kept[rules::max_segment_states];  // the rule's segment_state_names
-  unsigned char scalars[40];  // Update::Scalars, trivially copyable
+  unsigned char scalars[40];               // Update::Scalars, trivially copyable
 
   template <class Scalars>
   GRAMSTEP_BODY void put(const Scalars& value) {

@@ -11,7 +11,7 @@
 #include "gramstep/aggregators/traits.hpp"
 #include "gramstep/rules/traits.hpp"
 #include "kernels/context.hpp"
-#include "kernels/gram.hpp"
+#include "kernels/element_states.hpp"
 #include "kernels/one_of.hpp"
 #include "kernels/step_data.hpp"
 
@@ -29,6 +29,7 @@ struct UpdateArguments {
   const StepPlan* plan;
   const float* weights;  // [P, K]: PlanMemory::applied
   double* measures;      // [chunk_count, rules::max_measures] sums, of a rule that needs them
+  MatrixTable matrices;
   std::int32_t tasks;
   bool aligned;  // all pointers on 16 bytes
 };
@@ -125,33 +126,54 @@ struct ByElement {
   }
 };
 
+/// Whether a segment is this update's, of the two of its rule.
+template <class Update>
+GRAMSTEP_BODY bool takes(const SegmentState& segment) {
+  if constexpr (rules::ByKind<Update>) {
+    if ((segment.matrix != 0) != Update::of_matrices) return false;
+  }
+  return segment.active;
+}
+
+/// The gradient of Width neighbouring elements.
+template <class Combination, int Width>
+GRAMSTEP_BODY void gradient(const UpdateArguments& a, const Combination& combination,
+                            const SegmentState& segment, std::int64_t at, float (&d)[Width]) {
+  if (at >= a.work.shared_size) {
+    combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
+  } else {
+    combination(a, segment, at, d);
+  }
+}
+
 /// One pass over all chunks: every block takes some, every thread 128 bits of every stream at a time where
 /// alignment allows.
-template <class Combination>
+template <class Update, class Combination>
 struct ElementPass {
   const UpdateArguments& a;
   const Combination& combination;
 
-  /// Calls function(c, chunk, segment) for the chunks of this block whose segments are active.
+  /// Calls function(chunk, segment) for the chunks of this block that the update has to see.
   template <class X, class Function>
   GRAMSTEP_BODY void over_chunks(const X& x, const Function& function) const {
     for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
       const Chunk chunk = a.work.chunks[c];
       const SegmentState& segment = a.segments[chunk.segment];
-      if (segment.active) function(c, chunk, segment);
+      if (takes<Update>(segment)) function(c, chunk, segment);
     }
   }
 
   /// Calls element(g, p, state) for the elements of a chunk that are this thread's, and puts back the
-  /// parameter, and its state where Whole: g is the gradient to descend along, 0 unless Whole.
-  template <int States, bool Whole, class X, class Element>
+  /// parameter, and its state where WriteStates: g is the gradient to descend along, 0 unless Read.
+  template <bool Read, bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void apply(const X& x, const Chunk& chunk, const SegmentState& segment,
                            const Element& element) const {
+    const ElementStates<Update> states(a.states, a.matrices, chunk);
     const int vectors = a.aligned ? chunk.count / 4 : 0;
     const auto sweep = [&]<int Width>(std::integral_constant<int, Width>, int first, int last) {
       for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
-        visit<Width, States, Whole, true, Whole>(
-            segment, chunk.begin + i,
+        visit<Width, Read, true, WriteStates>(
+            states, segment, chunk.begin, i,
             [&](int, float g, float& p, float* state) { element(g, p, state); });
       }
     };
@@ -161,56 +183,46 @@ struct ElementPass {
 
   /// Calls element(column, g, p, state) for the elements of a chunk that are this thread's, four
   /// neighbours, columns 0 to 3, whatever their alignment; puts back the state where WriteStates.
-  template <int States, bool WriteStates, class X, class Element>
+  template <bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void measure(const X& x, const Chunk& chunk, const SegmentState& segment,
                              const Element& element) const {
+    const ElementStates<Update> states(a.states, a.matrices, chunk);
     for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
-      const std::int64_t at = chunk.begin + i;
       if (a.aligned && i + 4 <= chunk.count) {
-        visit<4, States, true, false, WriteStates>(segment, at, element);
+        visit<4, true, false, WriteStates>(states, segment, chunk.begin, i, element);
         continue;
       }
       GRAMSTEP_UNROLL
       for (int column = 0; column < 4; ++column) {
         if (i + column >= chunk.count) break;
-        visit<1, States, true, false, WriteStates>(
-            segment, at + column,
+        visit<1, true, false, WriteStates>(
+            states, segment, chunk.begin, i + column,
             [&](int, float g, float p, float* state) { element(column, g, p, state); });
       }
     }
   }
 
  private:
-  /// Calls element(c, g, p, state) for Width elements, c below Width.
-  template <int Width, int States, bool Read, bool WriteParams, bool WriteStates, class Element>
-  GRAMSTEP_BODY void visit(const SegmentState& segment, std::int64_t at,
-                           const Element& element) const {
-    float d[Width] = {}, p[Width], state[States + 1][Width], one[States + 1];
-    if constexpr (Read) gradient(segment, at, d);
+  /// Calls element(c, g, p, state) for Width elements from element i of a chunk on, c below Width.
+  template <int Width, bool Read, bool WriteParams, bool WriteStates, class Element>
+  GRAMSTEP_BODY void visit(const ElementStates<Update>& states, const SegmentState& segment,
+                           std::int64_t begin, int i, const Element& element) const {
+    constexpr int count = Update::states;
+    const std::int64_t at = begin + i;
+    float d[Width] = {}, p[Width], state[count + 1][Width], one[count + 1];
+    if constexpr (Read) gradient(a, combination, segment, at, d);
     load(a.params + at, p);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < States; ++s) load(a.states[s] + at, state[s]);
+    states.load(at, i, state);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
       GRAMSTEP_UNROLL
-      for (int s = 0; s < States; ++s) one[s] = state[s][c];
+      for (int s = 0; s < count; ++s) one[s] = state[s][c];
       element(c, segment.sign * d[c], p[c], one);
       GRAMSTEP_UNROLL
-      for (int s = 0; s < States; ++s) state[s][c] = one[s];
+      for (int s = 0; s < count; ++s) state[s][c] = one[s];
     }
     if constexpr (WriteParams) store(p, a.params + at);
-    GRAMSTEP_UNROLL
-    for (int s = 0; s < (WriteStates ? States : 0); ++s) store(state[s], a.states[s] + at);
-  }
-
-  template <int Width>
-  GRAMSTEP_BODY void gradient(const SegmentState& segment, std::int64_t at,
-                              float (&d)[Width]) const {
-    if (at >= a.work.shared_size) {
-      combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
-    } else {
-      combination(a, segment, at, d);
-    }
+    if constexpr (WriteStates) states.store(state, at);
   }
 };
 
@@ -226,10 +238,10 @@ struct UpdateBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
     if (a.plan->skip) return;
-    const ElementPass<Combination> pass{a, combination};
+    const ElementPass<Update, Combination> pass{a, combination};
     pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
-      pass.template apply<Update::states, !rules::state_done_first<Update>>(
+      pass.template apply<rules::applies_gradient<Update>, !rules::state_done_first<Update>>(
           x, chunk, segment,
           [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
     });
@@ -251,17 +263,19 @@ struct MeasureBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     if (a.plan->skip) return;
-    const ElementPass<Combination> pass{a, combination};
+    const ElementPass<Update, Combination> pass{a, combination};
     pass.over_chunks(x, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
       float sums[rules::max_measures][4] = {};
-      pass.template measure<Update::states, rules::state_done_first<Update>>(
-          x, chunk, segment, [&](int column, float g, float p, float* state) {
-            float terms[rules::max_measures];
-            Update::measure(scalars, g, p, state, terms);
-            GRAMSTEP_UNROLL
-            for (int m = 0; m < rules::max_measures; ++m) sums[m][column] += terms[m];
-          });
+      constexpr bool writes = rules::state_done_first<Update> && !rules::Factored<Update>;
+      pass.template measure<writes>(x, chunk, segment,
+                                    [&](int column, float g, float p, float* state) {
+                                      float terms[rules::max_measures];
+                                      Update::measure(scalars, g, p, state, terms);
+                                      GRAMSTEP_UNROLL
+                                      for (int m = 0; m < rules::max_measures; ++m)
+                                        sums[m][column] += terms[m];
+                                    });
       GRAMSTEP_UNROLL
       for (int m = 0; m < rules::max_measures; ++m) {
         shared.room[x.thread()][m] = sum_of_columns(sums[m]);
@@ -290,7 +304,7 @@ struct SettleBody {
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     if (a.plan->skip) return;
     for (std::int64_t s = x.block(); s < a.segment_count; s += x.blocks()) {
-      if (!a.segments[s].active) continue;
+      if (!takes<Update>(a.segments[s])) continue;
       const std::int32_t* chunks = a.work.segment_chunks + 2 * s;
       const int lanes = lanes_of(chunks[1] - chunks[0]);
       for (int lane = x.thread(); lane < lanes; lane += x.threads()) {
@@ -305,7 +319,7 @@ struct SettleBody {
       add_lanes(x, lanes, shared.room);
       if (x.thread() == 0) {
         auto scalars = a.segments[s].template get<typename Update::Scalars>();
-        Update::settle(scalars, shared.room[0]);
+        Update::settle(scalars, shared.room[0], a.matrices.places[s].stack);
         a.segments[s].put(scalars);
       }
       x.sync();

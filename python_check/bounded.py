@@ -16,6 +16,13 @@ UNIT = 2.0**-24 * (1 + 2.0**-10)
 # What flushing a subnormal number to zero changes at most.
 FLUSH = 2.0**-126
 
+# gramstep rounds a product and a sum where torch's kernels mostly take an fma: at most twice as
+# many roundings, and so at most twice torch's error.
+ROUNDINGS_BESIDE_TORCH = 2.0
+
+# Units in the last place of the largest value: room for errors that happen to be small in torch.
+FEW_ULPS = 4.0
+
 Operand = "Bounded | np.ndarray | float"
 
 

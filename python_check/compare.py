@@ -10,17 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bounded import UNIT, Bounded
+from bounded import FEW_ULPS, ROUNDINGS_BESIDE_TORCH, UNIT, Bounded
 from problems import Problem
 from rules import Rule
 from trajectories import Trajectory, at_first
-
-# gramstep rounds a product and a sum where torch's kernels mostly take an fma: at most twice as
-# many roundings, and so at most twice torch's error.
-ROUNDINGS_BESIDE_TORCH = 2.0
-
-# Units in the last place of the largest value: room for errors that happen to be small in torch.
-FEW_ULPS = 4.0
 
 # What float64 rounds is 2^-29 of what fp32 rounds; with room for another order of operations.
 FLOAT64_SHARE = 2.0**-20

@@ -45,7 +45,12 @@ class Device(enum.IntEnum):
 
 
 class GroupOptions(ctypes.Structure):
-    _fields_ = [("lr_scale", c_double), ("weight_decay", c_double), ("maximize", c_int32)]
+    _fields_ = [
+        ("lr_scale", c_double),
+        ("weight_decay", c_double),
+        ("maximize", c_int32),
+        ("elementwise", c_int32),
+    ]
 
 
 class Options(ctypes.Structure):
@@ -190,6 +195,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "state_count": (c_int, [Handle]),
     "state_name": (c_char_p, [Handle, c_int]),
     "state": (c_int, [Handle, c_char_p, HandleOut, SizeOut]),
+    "state_of": (c_int, [Handle, c_char_p, c_char_p, HandleOut, SizeOut]),
     "segment_state_count": (c_int, [Handle]),
     "segment_state_name": (c_char_p, [Handle, c_int]),
     "segment_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, Stream]),

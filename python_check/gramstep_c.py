@@ -285,6 +285,13 @@ class Optimizer:
         check(library.gramstep_state(self.handle, name.encode(), byref(data), byref(size)))
         return Memory(data.value or 0, size.value, self.options.device, self)
 
+    def state_of(self, name: str, segment: str) -> Memory:
+        """A segment's state, on the optimizer's device."""
+        data, size = c_void_p(), c_int64()
+        what = (self.handle, name.encode(), segment.encode())
+        check(library.gramstep_state_of(*what, byref(data), byref(size)))
+        return Memory(data.value or 0, size.value, self.options.device, self)
+
     def segment_state_names(self) -> list[str]:
         name, count = (getattr(library, f"gramstep_segment_state_{of}") for of in ("name", "count"))
         return [name(self.handle, i).decode() for i in range(count(self.handle))]

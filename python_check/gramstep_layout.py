@@ -24,11 +24,14 @@ class Layout:
         lr_scale: float = 1.0,
         weight_decay: float | None = None,
         maximize: bool | None = None,
+        elementwise: bool = False,
     ) -> None:
+        """elementwise: rules that treat matrices apart take none of its segments as one."""
         options = GroupOptions(
             lr_scale,
             float("nan") if weight_decay is None else weight_decay,
             -1 if maximize is None else int(maximize),
+            int(elementwise),
         )
         check(library.gramstep_layout_add_group(self.handle, name.encode(), byref(options)))
 

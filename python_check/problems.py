@@ -23,6 +23,7 @@ class Group:
     lr_scale: float = 1.0
     weight_decay: float | None = None
     maximize: bool | None = None
+    elementwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,28 @@ GROUPED_TENSORS = (
     Tensor("never", (5,), "slow"),
 )
 
+# Matrices of every kind, for rules that treat them apart: stacks, a row, a column, more rows than
+# columns and fewer, of no element, and some that are to be taken as none.
+MATRIX_GROUPS = {
+    **GROUPS,
+    "elements": Group(lr_scale=0.5, weight_decay=0.2, elementwise=True),
+}
+
+MATRIX_TENSORS = (
+    *GROUPED_TENSORS,
+    Tensor("stack", (2, 3, 5, 7), "slow"),
+    Tensor("cube", (3, 9, 11), "ascent"),
+    Tensor("hollow", (2, 0, 3)),
+    Tensor("row", (1, 130)),
+    Tensor("column", (130, 1), "plain"),
+    Tensor("tall", (65, 17)),
+    Tensor("one by one", (1, 1), "slow"),
+    Tensor("rising", (20, 21), "ascent"),
+    Tensor("late matrix", (6, 22)),
+    Tensor("embedding", (20, 30), "elements"),
+    Tensor("embeddings", (2, 3, 5), "elements"),
+)
+
 
 @dataclass
 class Problem:
@@ -94,6 +117,15 @@ class Problem:
     def group(self, tensor: Tensor) -> Group:
         return self.groups[tensor.group] if tensor.group else Group()
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The tensors' shapes as rules take them: flat, where matrices are to be taken as none."""
+        flat = [(int(np.prod(tensor.shape)),) for tensor in self.tensors]
+        return [
+            size if self.group(tensor).elementwise else tensor.shape
+            for tensor, size in zip(self.tensors, flat, strict=True)
+        ]
+
     def elements(self, of_tensors: np.ndarray, padding: object) -> np.ndarray:
         """One value a tensor, spread over the flat buffer."""
         spread = np.full(self.size, padding)
@@ -117,7 +149,8 @@ def make_layout(tensors: tuple[Tensor, ...], groups: dict[str, Group]) -> gramst
     """The layout of these tensors."""
     layout = gramstep_c.Layout()
     for name, group in groups.items():
-        layout.add_group(name, group.lr_scale, group.weight_decay, group.maximize)
+        decay, up = group.weight_decay, group.maximize
+        layout.add_group(name, group.lr_scale, decay, up, group.elementwise)
     for tensor in tensors:
         layout.add(tensor.name, tensor.shape, tensor.task, tensor.group or None)
     return layout
@@ -163,23 +196,30 @@ def steady_problem() -> Problem:
     return make_problem()
 
 
-def eventful_problem() -> Problem:
+def eventful_problem(
+    tensors: tuple[Tensor, ...] = GROUPED_TENSORS, groups: dict[str, Group] = GROUPS
+) -> Problem:
     """Several groups; tensors that miss gradients now and then, for long at first, or always.
 
     And a learning rate that changes, is zero for a while, and then next to nothing.
     """
-    problem = make_problem(GROUPED_TENSORS, GROUPS, seed=1)
+    problem = make_problem(tensors, groups, seed=1)
     names = [tensor.name for tensor in problem.tensors]
     random = np.random.default_rng(2)
     for name, share in {"scalar": 0.5, "aligned": 0.2, "one more": 0.1, "weight": 0.05}.items():
         problem.active[:, names.index(name)] = random.random(problem.steps) >= share
-    problem.active[:40, names.index("late")] = False
+    problem.active[:40, [name.startswith("late") for name in names]] = False
     problem.active[:, names.index("never")] = False
     problem.lr[30:50] = 0.1
     problem.lr[50:60] = 0.0
     problem.lr[60:70] = 1e-28
     problem.poison_what_is_missing()
     return problem
+
+
+def matrix_problem() -> Problem:
+    """The eventful problem, and matrices of every kind."""
+    return eventful_problem(MATRIX_TENSORS, MATRIX_GROUPS)
 
 
 def random_rows(random: np.random.Generator, tasks: int, size: int) -> np.ndarray:

@@ -133,7 +133,7 @@ def adam_rules(name: str) -> list[Rule]:
 # All combinations of what SGD, Adam and AdamW have.
 COMBINED = [*sgd_rules(), *adam_rules("Adam"), *adam_rules("AdamW")]
 
-# One of every rule that torch.optim has, with most of its options at once.
+# One of every rule that torch.optim has for all tensors, with most of its options at once.
 ONE_OF_EACH = [
     Rule("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.5} | DECAY),
     Rule("Adam", {"lr": 0.01, "amsgrad": True} | DECAY),
@@ -144,7 +144,11 @@ ONE_OF_EACH = [
     Rule("Adagrad", {"lr": 0.1, "lr_decay": 0.5, "initial_accumulator_value": 0.1} | DECAY),
     Rule("Adadelta", {"rho": 0.95} | DECAY),
     Rule("RMSprop", {"centered": True, "momentum": 0.9} | DECAY),
+    Rule("Adafactor", {"lr": 0.05, "eps": (1e-3, 1e-2)} | DECAY),
 ]
+
+# torch's for matrices alone.
+MUON = Rule("Muon", {"lr": 0.01, "adamw_lr_scale": 0.5, "adjust_lr_fn": "match_rms_adamw"} | DECAY)
 
 
 def of_grid(grid: dict[str, list[dict[str, Any]]]) -> list[Rule]:

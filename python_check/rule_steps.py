@@ -6,67 +6,30 @@ depends on the steps before, as NAdam's product does, is worked out along the fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bounded import FLUSH, UNIT, Bounded, absolute, given, maximum, positive_part, sign, sqrt, where
+from bounded import UNIT, Bounded, absolute, given, maximum, positive_part, sign, sqrt, where
+from matrix_steps import adafactor_step, muon_matrix_step, of_matrices
 from rules import Rule
-
-Step = tuple[Bounded, dict[str, Bounded]]
-State = dict[str, Bounded]
-
-
-@dataclass
-class StepNumbers:
-    """What a rule is told of its steps, element by element, in float64."""
-
-    lr: np.ndarray
-    weight_decay: np.ndarray
-    t: np.ndarray  # which step of the element's tensor it is, 1 for the first
-    used: np.ndarray  # whether the element's tensor has a gradient
-    places: list[slice]  # the tensors' elements
-    momentum: np.ndarray | None = None  # [steps, 1] in the place of the rule's momentum or beta1
-
-    def betas(self, rule: Rule) -> list[Any]:
-        """The rule's betas, the first as scheduled."""
-        own = list(rule["betas"])
-        return own if self.momentum is None else [self.momentum, *own[1:]]
-
-    def momentum_of(self, rule: Rule) -> Any:
-        """The rule's momentum, as scheduled."""
-        return rule["momentum"] if self.momentum is None else self.momentum
+from step_numbers import (
+    State,
+    Step,
+    StepNumbers,
+    add_l2,
+    decayed,
+    lerp,
+    mean_square,
+    norms,
+    with_decay,
+)
 
 
 def bounded_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
     """The new parameters and state; g is the gradient to descend along."""
     return STEPS[rule.name](rule, numbers, g, p, state)
-
-
-def add_l2(numbers: StepNumbers, g: Bounded, p: Bounded) -> Bounded:
-    """g + weight_decay * p, and no operation where there is no decay."""
-    return where(numbers.weight_decay != 0, g + p * numbers.weight_decay, g)
-
-
-def decayed(numbers: StepNumbers, p: Bounded) -> Bounded:
-    """p - lr * weight_decay * p."""
-    return p - p * (numbers.lr * numbers.weight_decay)
-
-
-def with_decay(
-    numbers: StepNumbers, decoupled: bool, g: Bounded, p: Bounded
-) -> tuple[Bounded, Bounded]:
-    """Gradient and parameters after either kind of weight decay."""
-    return (g, decayed(numbers, p)) if decoupled else (add_l2(numbers, g, p), p)
-
-
-def lerp(a: Bounded, b: Bounded, share: Any) -> Bounded:
-    return a + (b - a) * share
-
-
-def mean_square(v: Bounded, g: Bounded, beta: float) -> Bounded:
-    return v * beta + g * g * (1 - beta)
 
 
 def sgd_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
@@ -238,21 +201,6 @@ def ademamix_schedules(rule: Rule, t: np.ndarray) -> tuple[np.ndarray, Bounded]:
     return alpha, Bounded(take, take * (UNIT + np.finfo(np.float64).eps * lost))
 
 
-def norms(numbers: StepNumbers, x: Bounded) -> Bounded:
-    """Every tensor's norm, at each of its elements.
-
-    Squares are rounded, added up in fp32 over at most 16 terms, and then in double: 16 roundings of
-    what is never negative.
-    """
-    squared, error = np.zeros(x.value.shape), np.zeros(x.value.shape)
-    for place in numbers.places:
-        v, e = x.value[:, place], x.error[:, place]
-        total = (v * v).sum(axis=1, keepdims=True)
-        lost = (2 * np.abs(v) * e + e * e + FLUSH).sum(axis=1, keepdims=True)
-        squared[:, place], error[:, place] = total, lost + 16 * UNIT * (total + lost)
-    return sqrt(Bounded(squared, error))
-
-
 def trust_ratio(
     rule: Rule, numbers: StepNumbers, norm: Bounded, under: Bounded, none: np.ndarray
 ) -> Bounded:
@@ -315,6 +263,19 @@ def schedule_free_step(
     return lerp(p, z, c) - g * (numbers.lr * (1 - beta * (1 - c))), new_state
 
 
+def muon_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, state: State) -> Step:
+    """torch.optim.Muon's for matrices, torch.optim.AdamW's for all else."""
+    matrix = of_matrices(rule, numbers)
+    moved, new_state = muon_matrix_step(rule, numbers, g, p, state)
+    adamw = Rule("AdamW", {"betas": rule["betas"], "eps": rule["adamw_epsilon"]})
+    # A schedule's momentum is the matrices'.
+    scaled = replace(numbers, lr=numbers.lr * rule["adamw_lr_scale"], momentum=None)
+    p, rest = adam_step(adamw, scaled, g, p, state)
+    new_state = {name: where(matrix, new, state[name]) for name, new in new_state.items()}
+    rest = {name: where(matrix, state[name], new) for name, new in rest.items()}
+    return where(matrix, moved, p), {**new_state, **rest}
+
+
 STEPS = {
     "SGD": sgd_step,
     "Adam": adam_step,
@@ -331,4 +292,6 @@ STEPS = {
     "LARS": lars_step,
     "ScheduleFreeSGD": schedule_free_step,
     "ScheduleFreeAdamW": schedule_free_step,
+    "Adafactor": adafactor_step,
+    "Muon": muon_step,
 }

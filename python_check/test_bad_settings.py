@@ -19,6 +19,7 @@ from trajectories import GramstepRun, c_device
 
 NAN, INF = float("nan"), float("inf")
 BELOW_ONE = [*OUT_OF_RANGE, 1.0]
+NOT_FINITE = [NAN, INF, -INF]
 POWERS = [*OUT_OF_RANGE, 16.0]
 COUNTS = [-1]
 
@@ -58,6 +59,17 @@ RANGES: dict[str, dict[str, list[float]]] = {
     | {"beta1": [*BELOW_ONE, 0.0], "beta2": BELOW_ONE},
 }
 RANGES["AdamW"] = RANGES["Adam"]
+RANGES["Adafactor"] = dict.fromkeys(["lr", "epsilon2", "weight_decay"], OUT_OF_RANGE) | {
+    "beta2_decay": [*NOT_FINITE, 1.0, -16.5],
+    "epsilon1": [*OUT_OF_RANGE, 0.0, 1e16],
+    "d": [*OUT_OF_RANGE, 0.0],
+}
+RANGES["Muon"] = (
+    dict.fromkeys(["lr", "weight_decay", "adamw_lr_scale", "adamw_epsilon"], OUT_OF_RANGE)
+    | dict.fromkeys(["momentum", "beta1", "beta2"], BELOW_ONE)
+    | dict.fromkeys(["ns_a", "ns_b", "ns_c"], NOT_FINITE)
+    | {"ns_steps": [0, -1, 100], "epsilon": [*OUT_OF_RANGE, 0.0]}
+)
 
 SCHEDULE_RANGES: dict[str, dict[str, list[float]]] = {
     "CosineAnnealingLR": {"total_steps": [0, -1], "min_lr": OUT_OF_RANGE},
@@ -162,6 +174,9 @@ def test_rules_that_cannot_be_read(text: str, device: str) -> None:
         (Rule("Lion"), ["Adam", "Adagrad"]),
         (Rule("ScheduleFreeSGD"), ["ScheduleFreeAdamW", "Lion"]),
         (Rule("RMSprop", {"centered": True}), ["RMSprop(momentum=0.9)", "Adadelta"]),
+        (Rule("Adafactor"), ["Muon", "AdamW", "RMSprop"]),
+        (Rule("Muon"), ["Adafactor", "AdamW", "SGD(momentum=0.9)"]),
+        (Rule("AdamW"), ["Muon", "Adafactor"]),
     ],
     ids=str,
 )

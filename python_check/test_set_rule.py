@@ -10,7 +10,7 @@ import torch
 
 from compare import assert_as_accurate, assert_near
 from problems import Problem, eventful_problem, make_problem
-from rule_grids import ONE_OF_EACH
+from rule_grids import MUON, ONE_OF_EACH
 from rules import Rule
 from test_clip_and_scale import bits
 from trajectories import (
@@ -43,6 +43,14 @@ NEW_OPTIONS = [
     (
         Rule("RMSprop", {"momentum": 0.9, "centered": True}),
         Rule("RMSprop", {"momentum": 0.5, "centered": True, "alpha": 0.9, "eps": 1e-3}),
+    ),
+    (
+        Rule("Adafactor", {"lr": 0.05}),
+        Rule("Adafactor", {"lr": 0.1, "beta2_decay": -0.5, "eps": (1e-3, 0.1), "d": 1.5}),
+    ),
+    (
+        Rule("Muon", {"lr": 0.01}),
+        Rule("Muon", {"lr": 0.02, "momentum": 0.5, "nesterov": False, "weight_decay": 0.0}),
     ),
 ]
 NEW_RULES = [
@@ -131,7 +139,7 @@ def test_groups_changed_in_torch(rules: tuple[Rule, Rule], device: str) -> None:
     assert_as_accurate(problem, got, theirs, exact)
 
 
-@pytest.mark.parametrize("rule", ONE_OF_EACH, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [*ONE_OF_EACH, MUON], ids=lambda rule: rule.name)
 def test_same_rule_changes_nothing(rule: Rule, device: str) -> None:
     problem = eventful_problem()
     plain, told = (GramstepRun(problem, rule, device) for _ in range(2))

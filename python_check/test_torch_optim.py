@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from compare import assert_as_accurate, assert_padding_untouched, assert_steps_right
-from problems import Problem, eventful_problem, make_problem, steady_problem
-from rule_grids import COMBINED, ONE_OF_EACH, TORCHS_GRID, UNUSUAL, of_grid, sgd_rules
+from beside_torch import assert_torchs
+from compare import assert_steps_right
+from problems import eventful_problem, make_problem, steady_problem
+from rule_grids import COMBINED, MUON, ONE_OF_EACH, TORCHS_GRID, UNUSUAL, of_grid, sgd_rules
 from rules import Rule
 from trajectories import GramstepRun, bounded_steps, run_gramstep, run_torch
 
@@ -22,33 +23,28 @@ def has_fused(rule: Rule, device: str) -> bool:
     return rule.name in ("SGD", "Adam", "AdamW")
 
 
-def assert_torchs(problem: Problem, rule: Rule, device: str) -> None:
-    """Every step is torch's, and many of them drift no more than torch's in fp32."""
-    got = run_gramstep(problem, rule, device)
-    assert_padding_untouched(problem, rule, got)
-    exact_steps = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
-    assert_steps_right(problem, got, exact_steps, bounded_steps(problem, rule, got))
-    exact = run_torch(problem, rule, torch.float64, foreach=False)
+def ways(rule: Rule, device: str) -> list[dict[str, bool]]:
+    """The ways in which torch runs the rule."""
     hows = [{"foreach": False}]
     if has_fused(rule, device):
         hows.append({"fused": True})
     elif not isinstance(rule["lr"], torch.Tensor):
         hows.append({"foreach": True})
-    for how in hows:
-        assert_as_accurate(problem, got, run_torch(problem, rule, device=device, **how), exact)
+    return hows
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)
 @pytest.mark.parametrize("rule", [*COMBINED, *of_grid(UNUSUAL)], ids=str)
 def test_steps_are_torchs(rule: Rule, kind: str, device: str) -> None:
-    assert_torchs(PROBLEMS[kind](), rule, device)
+    assert_torchs(PROBLEMS[kind](), rule, device, ways(rule, device))
 
 
 @pytest.mark.parametrize("rule", of_grid(TORCHS_GRID), ids=str)
 def test_steps_of_torchs_grid(rule: Rule, device: str) -> None:
     """The options of torch's own tests."""
     tensor_lr = isinstance(rule["lr"], torch.Tensor)  # of which a tenth is no number of fp32
-    assert_torchs(steady_problem() if tensor_lr else eventful_problem(), rule, device)
+    problem = steady_problem() if tensor_lr else eventful_problem()
+    assert_torchs(problem, rule, device, ways(rule, device))
 
 
 def test_problems_are_eventful() -> None:
@@ -95,7 +91,7 @@ def test_lr_of_report(device: str) -> None:
         assert run.optimizer.report().numbers.lr == problem.lr[step] * 0.05
 
 
-@pytest.mark.parametrize("rule", [*ONE_OF_EACH, sgd_rules()[-1]], ids=str)
+@pytest.mark.parametrize("rule", [*ONE_OF_EACH, MUON, sgd_rules()[-1]], ids=str)
 def test_copied_state_continues(rule: Rule, device: str) -> None:
     """State and step counts, moved to another optimizer halfway, go on with the same bits."""
     problem = eventful_problem()
@@ -112,12 +108,13 @@ def test_copied_state_continues(rule: Rule, device: str) -> None:
         np.testing.assert_array_equal(resumed.state(name).view(np.uint32), values.view(np.uint32))
 
 
-def test_unaligned_memory(device: str) -> None:
+@pytest.mark.parametrize(
+    "rule", [ONE_OF_EACH[1], ONE_OF_EACH[-1], MUON], ids=lambda rule: rule.name
+)
+def test_unaligned_memory(rule: Rule, device: str) -> None:
     """Memory that is aligned to 4 bytes but not to 16 gives the same bits."""
     problem = eventful_problem()
-    aligned, shifted = (
-        GramstepRun(problem, ONE_OF_EACH[1], device, shift=shift) for shift in (0, 1)
-    )
+    aligned, shifted = (GramstepRun(problem, rule, device, shift=shift) for shift in (0, 1))
     assert (aligned.params.data_ptr() % 16, shifted.params.data_ptr() % 16) == (0, 4)
     for step in range(20):
         aligned.step(step)

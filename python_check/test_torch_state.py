@@ -12,7 +12,7 @@ import torch
 from compare import assert_as_accurate, assert_near, assert_steps_right
 from gramstep_c import names_of
 from problems import Problem, eventful_problem, make_problem
-from rule_grids import ONE_OF_EACH
+from rule_grids import MUON, ONE_OF_EACH
 from rules import NOT_IN_TORCH, Rule
 from trajectories import (
     GramstepRun,
@@ -20,6 +20,7 @@ from trajectories import (
     Trajectory,
     bounded_steps,
     default_dtype,
+    part,
     run_torch,
     single_gradients,
     to_host,
@@ -30,7 +31,7 @@ STEPS, HALF = 60, 45  # "late" has had gradients by then
 BIG = 2**24  # where a float32 counter stops
 # What is not laid out as the parameters: one number a tensor.
 SCALARS = {"step", "mu_product"}
-ALL_RULES = [*ONE_OF_EACH, *[Rule(name) for name in NOT_IN_TORCH], Rule("SGD")]
+ALL_RULES = [*ONE_OF_EACH, *[Rule(name) for name in NOT_IN_TORCH], Rule("SGD"), MUON]
 
 
 def short_problem() -> Problem:
@@ -61,15 +62,6 @@ def take(run: GramstepRun | TorchRun, steps: range) -> list[dict[str, np.ndarray
     return held
 
 
-def write_state(run: GramstepRun, name: str, values: np.ndarray) -> None:
-    """Replaces parameters ("param") or a state buffer; not its padding."""
-    real = torch.from_numpy(run.problem.real()).to(run.device)
-    memory: Any = run.params if name == "param" else run.optimizer.state(name)
-    on_cpu = run.device == "cpu" and name != "param"
-    place = torch.as_tensor(np.asarray(memory) if on_cpu else memory, device=run.device)
-    place[real] = torch.from_numpy(values).to(run.device)[real]
-
-
 def read_torch(theirs: TorchRun, run: GramstepRun, steps: int) -> None:
     """Goes on with what torch's state_dict holds, after `steps` steps."""
     problem, held = theirs.problem, theirs.optimizer.state_dict()["state"]
@@ -82,7 +74,7 @@ def read_torch(theirs: TorchRun, run: GramstepRun, steps: int) -> None:
         products.append(float(own.get("mu_product", torch.tensor(1.0))))
     run.optimizer.set_steps(steps, counts)
     for name, values in theirs.states().items():
-        write_state(run, name, values)
+        run.set_state(name, values)
     for name in run.optimizer.segment_state_names():
         run.optimizer.set_segment_state(name, products)
 
@@ -97,9 +89,9 @@ def write_torch(run: GramstepRun, theirs: TorchRun) -> None:
         if (steps := run.optimizer.segment_steps(tensor.name)) == 0:
             continue
         own = {"step": torch.tensor(float(steps), dtype=torch.float64)}
-        for name in theirs.rule.state_names():
+        for name, shape in theirs.rule.state_shapes(tensor.shape).items():
             flat = torch.tensor(states[name][problem.places[index]])
-            own[name] = flat.view(tensor.shape)
+            own[name] = part(flat.view(tensor.shape), shape)
         own |= {name: torch.tensor(values[index]) for name, values in kept.items()}
         saved["state"][index] = own
     theirs.optimizer.load_state_dict(saved)
@@ -123,9 +115,9 @@ def test_names_are_torchs(rule: Rule, device: str) -> None:
     problem = make_problem(steps=2)
     run, theirs = GramstepRun(problem, rule, device), torch_run(problem, rule, device)
     take(theirs, range(2))
-    own = theirs.optimizer.state_dict()["state"][0]
-    assert set(run.optimizer.state_names()) == set(own) - SCALARS
-    assert set(run.optimizer.segment_state_names()) == set(own) & {"mu_product"}
+    own = set().union(*theirs.optimizer.state_dict()["state"].values())
+    assert set(run.optimizer.state_names()) == own - SCALARS
+    assert set(run.optimizer.segment_state_names()) == own & {"mu_product"}
     assert run.optimizer.state_names() == rule.state_names()
 
 
@@ -187,7 +179,7 @@ def test_saved_by_name(rule: Rule, device: str) -> None:
     for name in whole.optimizer.segment_state_names():
         resumed.optimizer.set_segment_state(name, whole.optimizer.segment_state(name, count))
     for name, values in whole.states().items():
-        write_state(resumed, name, values)
+        resumed.set_state(name, values)
     rest = range(HALF, STEPS)
     assert_same_bits(problem, trajectory_of(take(resumed, rest)), trajectory_of(take(whole, rest)))
 
@@ -252,7 +244,7 @@ def test_steps_beyond_float32(rule: Rule, device: str) -> None:
     run, start = GramstepRun(problem, rule, device), big_start(problem, rule)
     run.optimizer.set_steps(BIG, [BIG] * len(problem.tensors))
     for name, values in start.items():
-        write_state(run, name, values)
+        run.set_state(name, values)
     exact, stuck = (TorchRun(problem, rule, torch.float64, foreach=False) for _ in range(2))
     at_big_step(exact, start, torch.float64)
     at_big_step(stuck, start, torch.float32)

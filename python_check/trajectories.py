@@ -14,13 +14,16 @@ from bounded import Bounded, given, where
 from gramstep_c import Report
 from problems import Problem
 from rule_steps import StepNumbers, bounded_step
-from rules import SCHEDULE_FREE, Rule
+from rules import OF_MATRICES, SCHEDULE_FREE, Rule
 
 # Copies of the flat buffers of parameters ("param") and state, by torch.optim's name.
 States = dict[str, np.ndarray]
 
-# The same after each step: [steps, size of the flat buffer].
+# The same after each step: [steps, size of the flat buffer]. State that is kept by row or by column
+# stands at every element of it.
 Trajectory = dict[str, np.ndarray]
+
+Shape = tuple[int, ...]
 
 
 def trajectory_of(steps: Sequence[States]) -> Trajectory:
@@ -31,6 +34,11 @@ def trajectory_of(steps: Sequence[States]) -> Trajectory:
 def to_host(tensor: torch.Tensor) -> np.ndarray:
     """A copy in host memory."""
     return tensor.detach().cpu().numpy().copy()
+
+
+def part(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """What is kept by row or by column, of what stands at every element."""
+    return values[tuple(slice(size) for size in shape)]
 
 
 def to_device(values: np.ndarray, device: str) -> torch.Tensor:
@@ -49,7 +57,7 @@ class GramstepRun:
         self, problem: Problem, rule: Rule, device: str, shift: int = 0, **options: Any
     ) -> None:
         """shift: by how many elements memory begins beyond an address that the allocator gave."""
-        self.problem = problem
+        self.problem, self.rule = problem, rule
         self.device = device
         self.shift = shift
         self.lr = float(rule["lr"])
@@ -86,10 +94,39 @@ class GramstepRun:
         """Parameters ("param") or a state buffer, copied to the host."""
         if name == "param":
             return to_host(self.params)
-        memory = self.optimizer.state(name)
-        if self.device == "cpu":
-            return np.array(memory)
-        return to_host(torch.as_tensor(memory, device=self.device))
+        if self.rule.name not in OF_MATRICES:
+            return to_host(self.view(self.optimizer.state(name)))
+        flat = np.zeros(self.problem.size, np.float32)
+        for memory, place, shape, kept in self.pieces(name):
+            flat[place] = np.broadcast_to(to_host(memory).reshape(kept), shape).ravel()
+        return flat
+
+    def view(self, memory: Any) -> torch.Tensor:
+        """The optimizer's memory as a tensor."""
+        own = np.asarray(memory) if self.device == "cpu" else memory
+        return torch.as_tensor(own, device=self.device)
+
+    def pieces(self, name: str) -> Iterator[tuple[torch.Tensor, slice, Shape, Shape]]:
+        """State that is kept by segment: its memory, where its segment is, and both shapes."""
+        problem = self.problem
+        for tensor, place, shape in zip(
+            problem.tensors, problem.places, problem.shapes, strict=True
+        ):
+            kept = self.rule.state_shapes(shape)
+            if name in kept:
+                memory = self.view(self.optimizer.state_of(name, tensor.name))
+                yield memory, place, shape, kept[name]
+
+    def set_state(self, name: str, values: np.ndarray) -> None:
+        """Replaces parameters ("param") or a state buffer; not its padding."""
+        new = torch.from_numpy(values).to(self.device)
+        if name != "param" and self.rule.name in OF_MATRICES:
+            for memory, place, shape, kept in self.pieces(name):
+                memory.copy_(part(new[place].view(shape), kept).flatten())
+            return
+        memory = self.params if name == "param" else self.view(self.optimizer.state(name))
+        real = torch.from_numpy(self.problem.real()).to(self.device)
+        memory[real] = new[real]
 
     def states(self) -> States:
         """Parameters and all state."""
@@ -128,12 +165,10 @@ class TorchRun:
         self.problem, self.rule = problem, rule
         self.flat = torch.from_numpy(problem.params).to(device, dtype, copy=True)
         self.params = [
-            self.flat[place].view(tensor.shape).requires_grad_()
-            for tensor, place in zip(problem.tensors, problem.places, strict=True)
+            self.flat[place].view(shape).requires_grad_()
+            for place, shape in zip(problem.places, problem.shapes, strict=True)
         ]
-        # torch divides a learning rate that is a tensor in the tensor's own precision.
-        options = {k: v.to(dtype) if torch.is_tensor(v) else v for k, v in rule.options.items()}
-        groups = []
+        options, groups = rule.torch_options(dtype), []
         for tensor, parameter in zip(problem.tensors, self.params, strict=True):
             group = problem.group(tensor)
             settings: dict[str, Any] = {
@@ -154,8 +189,12 @@ class TorchRun:
         flat = torch.tensor(gradient, device=self.flat.device, dtype=self.flat.dtype)
         for index, parameter in enumerate(self.params):
             place = self.problem.places[index]
-            has = self.problem.active[step, index]
+            has = self.problem.active[step, index] and self.takes(parameter)
             parameter.grad = flat[place].view(parameter.shape) if has else None
+
+    def takes(self, parameter: torch.Tensor) -> bool:
+        """Whether torch can step such a tensor: its Adafactor divides by the number of elements."""
+        return self.rule.name != "Adafactor" or parameter.numel() > 0
 
     def set_lr(self, step: int) -> None:
         """Sets every group's learning rate for this step."""
@@ -177,7 +216,7 @@ class TorchRun:
             for parameter, place in zip(self.params, self.problem.places, strict=True):
                 state = self.optimizer.state.get(parameter, {}).get(name)
                 if state is not None:
-                    state.copy_(flat[place].view(state.shape))
+                    state.copy_(part(flat[place].view(parameter.shape), state.shape))
 
     def states(self) -> States:
         """Parameters and state as flat buffers; zero where torch has made no state yet."""
@@ -187,7 +226,7 @@ class TorchRun:
             for parameter, place in zip(self.params, self.problem.places, strict=True):
                 state = self.optimizer.state.get(parameter, {}).get(name)
                 if state is not None:
-                    found[name][place] = to_host(state).ravel()
+                    found[name][place] = to_host(state.expand_as(parameter)).ravel()
         return found
 
 
@@ -293,6 +332,7 @@ def bounded_steps(
         t=np.stack([problem.elements(np.maximum(row, 1), 1) for row in taken]),
         used=used,
         places=problem.places,
+        shapes=problem.shapes,
         momentum=None if problem.momentum is None else problem.momentum[:, None],
     )
     before = before_each(trajectory, problem, rule)

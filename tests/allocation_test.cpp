@@ -94,8 +94,10 @@ TEST(Allocation, NorDoWhatElseMayBeSetOrHandedIn) {
 }
 
 TEST(Allocation, NorDoRulesThatMeasure) {
-  for (const Rule& rule : {Rule(LAMB{}), Rule(LARS{})}) {
-    Rig rig(mixed_layout(2), {.rule = rule, .tasks = 2});
+  for (const Rule& rule : {Rule(LAMB{}), Rule(LARS{}), Rule(Adafactor{}), Rule(Muon{})}) {
+    Layout layout = mixed_layout(2);
+    layout.add("matrix", {300, 200});
+    Rig rig(layout, {.rule = rule, .tasks = 2});
     EXPECT_EQ(taken_by([&] { rig.step(); }), 0) << text_of(rule);
   }
 }

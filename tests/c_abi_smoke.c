@@ -20,7 +20,7 @@ static int refused(gramstep_status got, gramstep_status expected, const char* wo
 
 static const char* make_layout(gramstep_layout** made) {
   const int64_t trunk[2] = {3, 5}, head[1] = {7};
-  const gramstep_group_options slow = {0.5, NAN, -1};
+  const gramstep_group_options slow = {0.5, NAN, -1, 0};
   int64_t size = 0, shared = 0, heads = 0, offset = 0;
   gramstep_layout* layout = NULL;
   EXPECT(gramstep_layout_create(&layout) == GRAMSTEP_OK);

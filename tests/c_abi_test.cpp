@@ -34,9 +34,9 @@ struct CLayout {
     for (int s = 0; s < from.segments(); ++s) {
       const Segment segment = from.segment(s);
       const GroupOptions& group = from.groups()[static_cast<std::size_t>(segment.group)];
-      const gramstep_group_options options{group.lr_scale,
-                                           group.weight_decay.value_or(std::nan("")),
-                                           group.maximize ? *group.maximize : -1};
+      const gramstep_group_options options{
+          group.lr_scale, group.weight_decay.value_or(std::nan("")),
+          group.maximize ? *group.maximize : -1, group.elementwise};
       EXPECT_EQ(gramstep_layout_add_group(layout, segment.name.c_str(), &options), GRAMSTEP_OK);
       EXPECT_EQ(gramstep_layout_add(layout, segment.name.c_str(), segment.shape.data(),
                                     static_cast<std::int32_t>(segment.shape.size()), segment.task,

@@ -20,8 +20,8 @@ static int refused(gramstep_status got, gramstep_status expected, const char* wo
 static const char* read_texts(void) {
   char text[256];
   size_t needed = 0;
-  EXPECT(gramstep_rule_count() == 15 && gramstep_schedule_count() == 6);
-  EXPECT(strcmp(gramstep_rule_name(0), "SGD") == 0 && gramstep_rule_name(15) == NULL);
+  EXPECT(gramstep_rule_count() == 17 && gramstep_schedule_count() == 6);
+  EXPECT(strcmp(gramstep_rule_name(0), "SGD") == 0 && gramstep_rule_name(17) == NULL);
   EXPECT(strcmp(gramstep_schedule_name(0), "ConstantLR") == 0 &&
          gramstep_schedule_name(-1) == NULL);
   EXPECT(gramstep_rule_text("Lion(lr=0.5)", NULL, 0, &needed) == GRAMSTEP_OK);

@@ -41,8 +41,15 @@ inline const RuleCase rule_cases[] = {
     {"LAMBPartly", LAMB{.lr = 0.01, .always_adapt = false, .maximize = true}},
     {"LARS", LARS{.lr = 0.1, .weight_decay = 0.01, .trust_coefficient = 0.1}},
     {"LARSPartly", LARS{.lr = 0.1, .nesterov = true, .always_adapt = false}},
+    {"Adafactor", Adafactor{.lr = 0.1, .weight_decay = 0.1}},
     {"ScheduleFreeSGD", ScheduleFreeSGD{.lr = 0.1, .weight_decay = 0.01}},
     {"ScheduleFreeAdamW", ScheduleFreeAdamW{.lr = 0.01, .weight_decay = 0.1, .r = 0.5}},
+};
+
+/// The same of rules whose bits are those of a library's products on each device.
+inline const RuleCase product_rule_cases[] = {
+    {"Muon", Muon{.lr = 0.01}},
+    {"MuonPlain", Muon{.lr = 0.01, .nesterov = false, .match_rms_adamw = true, .maximize = true}},
 };
 
 /// Every schedule, in its midst after three steps and the warm-up that goes with it.
@@ -55,6 +62,17 @@ inline const Schedule schedule_cases[] = {
     OneCycleLR{.total_steps = 12, .cycle_momentum = false}};
 static_assert(std::size(schedule_cases) == std::variant_size_v<Schedule>);
 
+/// A segment of that many elements: some are matrices, one a stack of them.
+inline Shape awkward_shape(std::int64_t size) {
+  switch (size) {
+    case 129: return {3, 43};
+    case 4096: return {2, 64, 32};
+    case 4097: return {241, 17};
+    case 8132: return {4, 2033};
+    default: return {size};
+  }
+}
+
 /// A layout with segments of all awkward sizes, two groups and a head a task (the first four).
 inline Layout awkward_layout(int tasks) {
   Layout layout;
@@ -63,12 +81,12 @@ inline Layout awkward_layout(int tasks) {
   for (const std::int64_t size : edge_sizes) {
     SegmentOptions options;
     if (++number % 3 == 0) options.group = "other";
-    layout.add("shared" + std::to_string(size), {size}, options);
+    layout.add("shared" + std::to_string(size), awkward_shape(size), options);
   }
   for (int task = 0; task < tasks && task < 4; ++task) {
     SegmentOptions options;
     options.task = task;
-    layout.add("head" + std::to_string(task), {130 + 4'001 * task}, options);
+    layout.add("head" + std::to_string(task), awkward_shape(130 + 4'001 * task), options);
   }
   return layout;
 }

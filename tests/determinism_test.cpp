@@ -22,6 +22,7 @@ Layout wide_layout() {
   layout.add("large", {150'001});
   for (int s = 0; s < 40; ++s) layout.add("small" + std::to_string(s), {s * 50});
   layout.add("second", {60'000}, {.weight_decay = 0.5});
+  layout.add("matrix", {70, 601});
   layout.add("head", {30'001}, {.task = 1});
   return layout;
 }
@@ -48,6 +49,7 @@ std::vector<OptimizerOptions> varied_options() {
   all.push_back({.rule = SGD{.lr = 0.1, .weight_decay = 0.1}, .tasks = 5});
   all.push_back({.rule = LAMB{.weight_decay = 0.1}, .aggregator = PCGrad{}, .tasks = 3});
   all.push_back({.rule = LARS{.weight_decay = 0.1}, .tasks = 17});
+  all.push_back({.rule = Adafactor{.weight_decay = 0.1}, .aggregator = PCGrad{}, .tasks = 3});
   all.push_back({.rule = LAMB{}, .aggregator = TrimmedMean{.trim = 1}, .tasks = 3});
   all.push_back({.rule = AdamW{}, .aggregator = GradDrop{.seed = 3}, .tasks = 3});
   all.push_back({.rule = AdamW{}, .aggregator = TrimmedMean{.trim = 2}, .tasks = 9});

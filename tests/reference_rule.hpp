@@ -113,6 +113,32 @@ inline RuleOptions reference_rule(const Lion& rule) {
   return o;
 }
 
+inline RuleOptions reference_rule(const Adafactor& rule) {
+  RuleOptions o = reference_base(rule, Method::adafactor);
+  o.beta2_decay = rule.beta2_decay;
+  o.epsilon = rule.epsilon1;
+  o.epsilon2 = rule.epsilon2;
+  o.d = rule.d;
+  return o;
+}
+
+inline RuleOptions reference_rule(const Muon& rule) {
+  RuleOptions o = reference_base(rule, Method::muon);
+  o.momentum = rule.momentum;
+  o.nesterov = rule.nesterov;
+  o.ns_steps = rule.ns_steps;
+  o.ns_a = rule.ns_a;
+  o.ns_b = rule.ns_b;
+  o.ns_c = rule.ns_c;
+  o.ns_epsilon = rule.epsilon;
+  o.match_rms_adamw = rule.match_rms_adamw;
+  o.rest_lr_scale = rule.adamw_lr_scale;
+  o.beta1 = rule.beta1;
+  o.beta2 = rule.beta2;
+  o.epsilon = rule.adamw_epsilon;
+  return o;
+}
+
 template <class ScheduleFree>
 RuleOptions reference_schedule_free(const ScheduleFree& rule, RuleOptions o) {
   o.r = rule.r;

@@ -1,6 +1,7 @@
 // Rig: an optimizer on the CPU, with the memory it works on.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support.hpp"
@@ -78,11 +79,19 @@ class Rig {
     for (const std::string_view name : optimizer.state_names()) {
       std::vector<float>& state = shot.states.emplace_back();
       for (int s = 0; s < optimizer.layout().segments(); ++s) {
-        const auto tensor = optimizer.state(name, optimizer.layout().segment(s).name);
+        const std::string segment = optimizer.layout().segment(s).name;
+        if (!keeps(segment, name)) continue;
+        const auto tensor = optimizer.state(name, segment);
         state.insert(state.end(), tensor.data, tensor.data + tensor.size);
       }
     }
     return shot;
+  }
+
+  /// Whether the rule keeps state of that name of a segment.
+  bool keeps(std::string_view segment, std::string_view name) const {
+    const auto names = optimizer.state_names(segment);
+    return std::ranges::find(names, name) != names.end();
   }
 
   /// That no element between the segments of any buffer was written.

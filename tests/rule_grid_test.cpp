@@ -105,6 +105,19 @@ TEST(RuleGrid, LARS) {
   expect_close(vary(vary(more, &LARS::epsilon, 0.5), &LARS::momentum, 0.0));
 }
 
+TEST(RuleGrid, Adafactor) {
+  const auto rules = vary(Adafactor{.lr = 0.05});
+  const auto more = vary(vary(rules, &Adafactor::beta2_decay, -0.5), &Adafactor::d, 0.25);
+  expect_close(vary(vary(more, &Adafactor::epsilon2, 2.0), &Adafactor::epsilon1, 0.5));
+}
+
+/// One iteration: of five there is no bound that says anything.
+TEST(RuleGrid, Muon) {
+  const auto rules = vary(Muon{.lr = 0.01, .momentum = 0.8, .ns_steps = 1, .beta2 = 0.95});
+  const auto more = vary(vary(rules, &Muon::nesterov, false), &Muon::match_rms_adamw, true);
+  expect_close(vary(vary(more, &Muon::adamw_lr_scale, 0.5), &Muon::epsilon, 64.0));
+}
+
 TEST(RuleGrid, ScheduleFreeSGD) {
   const auto rules = vary(ScheduleFreeSGD{.lr = 0.05});
   expect_close(vary(vary(rules, &ScheduleFreeSGD::r, 0.5), &ScheduleFreeSGD::weight_lr_power, 1.0));

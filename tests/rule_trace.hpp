@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gramstep/rules/rules.hpp"
+#include "kernels/step_data.hpp"
 
 namespace gramstep::test {
 
@@ -20,13 +21,15 @@ struct Element {
   template <class Update>
   void step(Update, float gradient) {
     const RuleInput in{.lr = lr, .weight_decay = rule.weight_decay, .t = ++t};
-    typename Update::Scalars scalars = rules::scalars(rule, in, kept);
+    kernels::SegmentState segment;
+    segment.put(rules::scalars(rule, in, kept));
+    auto scalars = segment.template get<typename Update::Scalars>();
     const float g = rule.maximize ? -gradient : gradient;
     if constexpr (rules::Measured<Update>) {
       float terms[rules::max_measures];
       Update::measure(scalars, g, p, state, terms);
       const double sums[] = {static_cast<double>(terms[0]), static_cast<double>(terms[1])};
-      Update::settle(scalars, sums);
+      Update::settle(scalars, sums, {.size = 1});
     }
     Update::apply(scalars, g, p, state);
   }

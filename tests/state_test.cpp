@@ -32,6 +32,8 @@ TEST(State, IsNamedAsTorchNamesIt) {
   EXPECT_EQ(names_of(LAMB{}), (Names{"exp_avg", "exp_avg_sq"}));
   EXPECT_EQ(names_of(LARS{}), Names{"momentum_buffer"});
   EXPECT_EQ(names_of(AdEMAMix{}), (Names{"exp_avg_fast", "exp_avg_slow", "exp_avg_sq"}));
+  EXPECT_EQ(names_of(Adafactor{}), (Names{"col_var", "row_var", "variance"}));
+  EXPECT_EQ(names_of(Muon{}), (Names{"momentum_buffer", "exp_avg", "exp_avg_sq"}));
   EXPECT_EQ(names_of(ScheduleFreeSGD{}), Names{"z"});
   EXPECT_EQ(names_of(ScheduleFreeAdamW{}), (Names{"z", "exp_avg_sq"}));
 }

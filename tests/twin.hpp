@@ -46,6 +46,11 @@ class Twin : public Rig {
       const std::span<float> values = param(segment.name);
       tensors.emplace_back(segment.name, segment.task, rule_of(segment, options.rule),
                            reference::Vector(values.begin(), values.end()));
+      auto& state = tensors.back().state;
+      state.rank = elementwise(segment) ? 1 : static_cast<int>(segment.shape.size());
+      if (state.rank < 2) continue;
+      state.rows = static_cast<std::size_t>(segment.shape[segment.shape.size() - 2]);
+      state.columns = static_cast<std::size_t>(segment.shape.back());
     }
   }
 
@@ -108,13 +113,14 @@ class Twin : public Rig {
   /// Expects every parameter and state element within fp32's bound, which grows from step to step
   /// by the roundings of every operation. Returns the largest share of a bound that was used up.
   double expect_close() {
-    const std::vector<std::string_view> names = optimizer.state_names();
     double share = close_everywhere("params", [this](std::size_t n) {
       return std::pair(param(tensors[n].name), &tensors[n].params);
     });
-    for (const std::string_view name : names) {
+    for (const std::string_view name : optimizer.state_names()) {
       const double of_state = close_everywhere(name, [&](std::size_t n) {
-        return std::pair(optimizer.state(name, tensors[n].name).span(), &tensors[n].state[name]);
+        const bool kept = keeps(tensors[n].name, name);
+        const auto got = kept ? optimizer.state(name, tensors[n].name).span() : std::span<float>();
+        return std::pair(got, &tensors[n].state.buffer(name, got.size()));
       });
       share = std::max(share, of_state);
     }
@@ -132,6 +138,8 @@ class Twin : public Rig {
   const GroupOptions& group(const Segment& segment) const {
     return optimizer.layout().groups()[static_cast<std::size_t>(segment.group)];
   }
+
+  bool elementwise(const Segment& segment) const { return group(segment).elementwise; }
 
   /// The rule's options as the segment's group has them.
   reference::RuleOptions rule_of(const Segment& segment, const Rule& rule) const {

@@ -1,22 +1,31 @@
 // The leaves of one instruction set, which the build names GRAMSTEP_ISA and compiles this file for.
 #include "host/cpu/leaves.hpp"
+#include "host/cpu/factored_leaf.hpp"
 #include "host/cpu/momentum_leaf.hpp"
 #include "host/cpu/update_leaf.hpp"
 
 namespace gramstep::host {
 
 GramLeaf GRAMSTEP_OF_ISA(gram_leaf_);
+ProductLeaf GRAMSTEP_OF_ISA(product_leaf_);
 WeightsLeaf GRAMSTEP_OF_ISA(weights_leaf_);
 
 namespace {
 
 template <class Update>
 constexpr Leaves::Update passes_of() {
-  if constexpr (rules::Measured<Update>) {
-    return {measure_leaf<Update>, settle_leaf<Update>, update_leaf<Update>};
-  } else {
-    return {nullptr, nullptr, update_leaf<Update>};
+  Leaves::Update passes;
+  if constexpr (rules::Factored<Update>) {
+    passes.tiles = tiles_leaf<Update>;
+    passes.lines = lines_leaf<Update>;
   }
+  if constexpr (rules::Measured<Update>) {
+    passes.measure = measure_leaf<Update>;
+    passes.settle = settle_leaf<Update>;
+  }
+  if constexpr (rules::Orthogonalized<Update>) passes.normalize = normalize_leaf<Update>;
+  passes.apply = update_leaf<Update>;
+  return passes;
 }
 
 template <class Updates, std::size_t... Which>
@@ -27,8 +36,8 @@ constexpr void fill_row(Leaves::Update (&row)[max_updates], std::index_sequence<
 
 template <std::size_t... Index>
 constexpr Leaves make_leaves(std::index_sequence<Index...>) {
-  Leaves leaves{
-      momentum_leaf, GRAMSTEP_OF_ISA(gram_leaf_), GRAMSTEP_OF_ISA(weights_leaf_), {}, combine_all};
+  Leaves leaves{momentum_leaf, GRAMSTEP_OF_ISA(gram_leaf_),   GRAMSTEP_OF_ISA(weights_leaf_), {},
+                combine_all,   GRAMSTEP_OF_ISA(product_leaf_)};
   (fill_row<typename std::variant_alternative_t<Index, Rule>::Updates>(
        leaves.update[Index],
        std::make_index_sequence<

@@ -42,6 +42,24 @@ using GramLeaf = void(const kernels::GramArguments& a, std::int64_t first, std::
 using WeightsLeaf = void(const kernels::PlanArguments& a,
                          const kernels::OneOfT<Aggregator>& aggregator, std::int64_t projection);
 
+/// A product of matrices that are stored by column: out = alpha a b + beta c, a [rows, inner], b [inner,
+/// columns]; c null for none, out apart from all of them.
+struct Product {
+  const float* a;
+  const float* b;
+  const float* c;
+  float* out;
+  std::int64_t rows, inner, columns;
+  float alpha, beta;
+  bool a_transposed, b_transposed;  // as they are stored
+};
+
+/// Columns of a product that are worked out together; its bits do not depend on who does.
+inline constexpr std::int64_t product_columns = 128;
+
+/// Columns [first, last) of a product, at most product_columns.
+using ProductLeaf = void(const Product& product, std::int64_t first, std::int64_t last);
+
 /// The loops of one instruction set. They run on the calling thread, in its floating-point mode.
 struct Leaves {
   /// Brings the momenta of one span up to date.
@@ -51,14 +69,18 @@ struct Leaves {
   GramLeaf* gram;
   WeightsLeaf* weights;
 
-  /// The passes of one update of one rule, over chunks [first, last); settle over all segments.
-  /// by_element: the aggregator that combines element by element; null for a weighted sum.
+  /// The passes of one update of one rule, in their order, those that it has: over items [first, last) of
+  /// one kind. by_element: the aggregator that combines element by element; null for a weighted sum.
   struct Update {
     using Pass = void (*)(const kernels::UpdateArguments& a,
-                          const kernels::OneOfT<Aggregator>* by_element, std::int32_t first,
-                          std::int32_t last);
-    Pass measure = nullptr;  // of a rule that needs norms by segment
+                          const kernels::OneOfT<Aggregator>* by_element, std::int64_t first,
+                          std::int64_t last);
+    Pass tiles = nullptr;    // sums of squares by row and column, over tiles
+    Pass lines = nullptr;    // and what they make of them, over lines
+    Pass measure = nullptr;  // norms by segment, over chunks
+    // And what they make of the scalars of all segments.
     void (*settle)(const kernels::UpdateArguments& a) = nullptr;
+    Pass normalize = nullptr;  // of what is made orthogonal before the last, over chunks
     Pass apply = nullptr;
   };
   Update update[std::variant_size_v<Rule>][max_updates];
@@ -67,9 +89,12 @@ struct Leaves {
   void (*combine)(const float* const* rows, const float* weights, int tasks, std::int64_t at,
                   int count, float* to);
 
-  /// The passes of a rule with its options.
-  const Update& update_of(const Rule& rule) const {
-    const int which = std::visit([](const auto& held) { return held.update(); }, rule);
+  ProductLeaf* product;
+
+  /// The passes of a rule with its options, for matrices or for all else.
+  const Update& update_of(const Rule& rule, bool matrix = false) const {
+    const int which =
+        std::visit([=](const auto& held) { return rules::update_of(held, matrix); }, rule);
     return update[rule.index()][which];
   }
 };

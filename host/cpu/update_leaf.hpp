@@ -6,6 +6,7 @@
 
 #include "host/cpu/leaves.hpp"
 #include "host/cpu/vector.hpp"
+#include "kernels/normalize.hpp"
 
 namespace gramstep::host {
 namespace {
@@ -121,21 +122,6 @@ void apply_run(const typename Update::Scalars scalars, float scale, const float*
   }
 }
 
-/// Applies the rule to `count` elements whose gradient is scale * d.
-template <class Update>
-void apply_rule(const typename Update::Scalars& scalars, float scale, const float* d, float* p,
-                float* const* states, std::int64_t at, int count) {
-  float* state[3] = {};
-  for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
-  for_runs(count, [&](int first, int last) {
-    prefetch_run(d + first + rule_distance);
-    prefetch_run(p + first + rule_distance);
-    for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + first + rule_distance);
-    apply_run<Update>(scalars, scale, d + first, p + first, state[0] + first, state[1] + first,
-                      state[2] + first, last - first);
-  });
-}
-
 /// A chunk's columns, which sum separately: as many as a GPU block's threads hold at once.
 constexpr int sum_columns = 4 * kernels::measure_lanes;
 static_assert(sum_columns % run_elements == 0);
@@ -159,30 +145,63 @@ void measure_run(const typename Update::Scalars scalars, float scale, const floa
     Update::measure(scalars, scale * d[i], p[i], state, terms);
     sums0[i] += terms[0];
     sums1[i] += terms[1];
-    if constexpr (!rules::state_done_first<Update>) continue;
+    if constexpr (!rules::state_done_first<Update> || rules::Factored<Update>) continue;
     if constexpr (Update::states > 0) state0[i] = state[0];
     if constexpr (Update::states > 1) state1[i] = state[1];
   }
 }
 
-/// What the rule measures of `count` elements whose gradient is scale * d, from element `first` of their
-/// chunk on.
-template <class Update>
-void measure_rule(const typename Update::Scalars& scalars, float scale, const float* d,
-                  const float* p, float* const* states, std::int64_t at, int count, int first,
-                  ColumnSums& columns) {
-  float* state[2] = {};
-  for (int s = 0; s < Update::states; ++s) state[s] = states[s] + at;
-  for_runs(count, [&](int begin, int end) {
-    prefetch_run(d + begin + rule_distance);
-    prefetch_run(p + begin + rule_distance);
-    if constexpr (rules::state_done_first<Update>) {
-      for (int s = 0; s < Update::states; ++s) prefetch_run(state[s] + begin + rule_distance);
+/// Calls run(first, last, states) for runs of elements [at, at + count), states the address of each state's
+/// first element of the run.
+template <class Update, class Run>
+[[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
+                                                  const kernels::SegmentPlace& place,
+                                                  const float* d, std::int64_t at, int count,
+                                                  const Run& run) {
+  float* states[3] = {};
+  const float* p = a.params + at;
+  for (int s = 0; s < Update::states; ++s) {
+    states[s] = a.states[s] + (at - place.begin + place.states[s]);
+  }
+  for_runs(count, [&](int first, int last) {
+    prefetch_run(d + first + rule_distance);
+    prefetch_run(p + first + rule_distance);
+    float* of_run[3] = {};
+    for (int s = 0; s < Update::states; ++s) {
+      of_run[s] = states[s] + first;
+      prefetch_run(of_run[s] + rule_distance);
     }
-    const int column = (first + begin) % sum_columns;
-    measure_run<Update>(scalars, scale, d + begin, p + begin, state[0] + begin, state[1] + begin,
-                        columns.sums[0] + column, columns.sums[1] + column, end - begin);
+    run(first, last, of_run);
   });
+}
+
+/// The same of an update whose elements have what their row and their column keep: a run is of one row.
+template <rules::Factored Update, class Run>
+[[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
+                                                  const kernels::SegmentPlace& place,
+                                                  const float* d, std::int64_t at, int count,
+                                                  const Run& run) {
+  const float* factors = a.states[Update::row_factor] + place.states[Update::row_factor];
+  float* columns = a.states[Update::column] + place.states[Update::column];
+  const kernels::Positions positions(place, at);
+  float factor[run_elements];
+  std::int64_t row = -1;
+  for (int first = 0; first < count;) {
+    const kernels::Position position = positions.at(first);
+    const std::int64_t rest = place.stack.columns - position.column % place.stack.columns;
+    int last = (first / run_elements + 1) * run_elements;  // as runs of any other update end
+    if (last > count) last = count;
+    if (rest < last - first) last = first + static_cast<int>(rest);
+    prefetch_run(d + first + rule_distance);
+    prefetch_run(a.params + at + first + rule_distance);
+    if (row != position.row) {
+      row = position.row;
+      for (float& each : factor) each = factors[row];
+    }
+    float* of_run[3] = {factor, columns + position.column};
+    run(first, last, of_run);
+    first = last;
+  }
 }
 
 /// The sums of the first `lanes` lanes, added up as kernels::MeasureBody does.
@@ -197,11 +216,12 @@ void add_columns(const ColumnSums& columns, int lanes, double* to) {
   for (int m = 0; m < rules::max_measures; ++m) to[m] = room[0][m];
 }
 
-/// Calls apply(scale, d, at, count) for runs of a chunk, whose gradient is scale * d.
+/// Calls apply(scale, d, at, count) for runs of a chunk, or of no more elements than one has, whose
+/// gradient is scale * d.
 template <class Apply>
-void with_gradient(const kernels::UpdateArguments& a,
-                   const kernels::OneOfT<Aggregator>* by_element, const kernels::Chunk& chunk,
-                   const kernels::SegmentState& segment, float* combined, const Apply& apply) {
+void with_gradient(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
+                   const kernels::Chunk& chunk, const kernels::SegmentState& segment,
+                   float* combined, const Apply& apply) {
   if (chunk.begin >= a.work.shared_size) {
     const float* heads = a.heads + (chunk.begin - a.work.shared_size);
     apply(segment.sign * a.plan->head_weight, heads, chunk.begin, chunk.count);
@@ -223,52 +243,60 @@ void with_gradient(const kernels::UpdateArguments& a,
   }
 }
 
-/// Calls function(c, chunk, segment) for chunks [first, last) whose segments are active.
-template <class Function>
+/// Calls function(c, chunk, segment) for chunks [first, last) that the update has to see.
+template <class Update, class Function>
 [[gnu::always_inline]] inline void over_chunks(const kernels::UpdateArguments& a,
-                                               std::int32_t first, std::int32_t last,
+                                               std::int64_t first, std::int64_t last,
                                                const Function& function) {
-  for (std::int32_t c = first; c < last; ++c) {
+  for (std::int64_t c = first; c < last; ++c) {
     const kernels::Chunk& chunk = a.work.chunks[c];
     const kernels::SegmentState& segment = a.segments[chunk.segment];
-    if (segment.active) function(c, chunk, segment);
+    if (kernels::takes<Update>(segment)) function(c, chunk, segment);
   }
 }
 
 template <class Update>
 void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
-                 std::int32_t first, std::int32_t last) {
+                 std::int64_t first, std::int64_t last) {
   alignas(64) float combined[kernels::chunk_elements];
-  over_chunks(a, first, last, [&](std::int32_t, const auto& chunk, const auto& segment) {
+  over_chunks<Update>(a, first, last, [&](std::int64_t, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
+    const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
-      apply_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count);
+      for_state_runs<Update>(a, place, d, at, count, [&](int begin, int end, float* const* states) {
+        apply_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0], states[1],
+                          states[2], end - begin);
+      });
     };
-    if constexpr (rules::state_done_first<Update>) {
-      apply(1.0f, a.states[0] + chunk.begin, chunk.begin, chunk.count);  // for a gradient: not used
-    } else {
+    if constexpr (rules::applies_gradient<Update>) {
       with_gradient(a, by_element, chunk, segment, combined, apply);
+    } else {
+      apply(1.0f, a.params + chunk.begin, chunk.begin, chunk.count);  // for a gradient: not used
     }
   });
 }
 
 template <class Update>
 void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
-                  std::int32_t first, std::int32_t last) {
+                  std::int64_t first, std::int64_t last) {
   alignas(64) float combined[kernels::chunk_elements];
   ColumnSums columns;
-  over_chunks(a, first, last, [&](std::int32_t c, const auto& chunk, const auto& segment) {
+  over_chunks<Update>(a, first, last, [&](std::int64_t c, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
+    const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     const int lanes = kernels::lanes_of((chunk.count + 3) / 4);
     for (auto& sums : columns.sums) {
       for (int column = 0; column < 4 * lanes; ++column) sums[column] = 0.0f;
     }
-    with_gradient(a, by_element, chunk, segment, combined,
-                  [&](float scale, const float* d, std::int64_t at, int count) {
-                    measure_rule<Update>(scalars, scale, d, a.params + at, a.states, at, count,
-                                         static_cast<int>(at - chunk.begin), columns);
-                  });
-    add_columns(columns, lanes, a.measures + std::int64_t{c} * rules::max_measures);
+    const auto measure = [&](float scale, const float* d, std::int64_t at, int count) {
+      for_state_runs<Update>(a, place, d, at, count, [&](int begin, int end, float* const* states) {
+        const auto column = (at - chunk.begin + begin) % sum_columns;
+        measure_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0], states[1],
+                            columns.sums[0] + column, columns.sums[1] + column, end - begin);
+      });
+    };
+    with_gradient(a, by_element, chunk, segment, combined, measure);
+    add_columns(columns, lanes, a.measures + c * rules::max_measures);
   });
 }
 
@@ -276,6 +304,13 @@ template <class Update>
 void settle_leaf(const kernels::UpdateArguments& a) {
   typename kernels::SettleBody<Update>::Shared shared;
   kernels::SettleBody<Update>{a}(LeafThread{}, shared);
+}
+
+template <class Update>
+void normalize_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>*,
+                    std::int64_t first, std::int64_t last) {
+  const kernels::NormalizeBody<Update> body{a};
+  for (std::int64_t c = first; c < last; ++c) body.of_chunk(LeafThread{}, c);
 }
 
 }  // namespace

@@ -72,6 +72,7 @@ typedef struct gramstep_group_options {
   double lr_scale;
   double weight_decay;
   int32_t maximize;
+  int32_t elementwise; /* 0 or 1: whether rules that treat matrices apart take none of its segments as one */
 } gramstep_group_options;
 
 /* Adds a group of segments that share hyperparameters. */
@@ -276,9 +277,13 @@ GRAMSTEP_C_API gramstep_status gramstep_set_steps(gramstep_optimizer* optimizer,
 GRAMSTEP_C_API int gramstep_state_count(const gramstep_optimizer* optimizer);
 /* The name of state `index`, as torch.optim names it; null where there is none. */
 GRAMSTEP_C_API const char* gramstep_state_name(const gramstep_optimizer* optimizer, int index);
-/* State by name: a flat buffer laid out as the parameters, on the optimizer's device. */
+/* State by name: a flat buffer laid out as the parameters, on the optimizer's device. Of a rule that keeps
+ * other state of matrices than of other segments there is none, but for each segment's. */
 GRAMSTEP_C_API gramstep_status gramstep_state(gramstep_optimizer* optimizer, const char* name,
                                               float** data, int64_t* size);
+/* A segment's state by name. */
+GRAMSTEP_C_API gramstep_status gramstep_state_of(gramstep_optimizer* optimizer, const char* name,
+                                                 const char* segment, float** data, int64_t* size);
 
 /* The scalars that the rule keeps for every segment, as gramstep_state_count and gramstep_state_name. */
 GRAMSTEP_C_API int gramstep_segment_state_count(const gramstep_optimizer* optimizer);

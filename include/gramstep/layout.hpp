@@ -31,6 +31,9 @@ struct GroupOptions {
   double lr_scale = 1.0;                    ///< factor on the rule's learning rate, finite and >= 0
   std::optional<double> weight_decay = {};  ///< replaces the rule's weight decay, finite and >= 0
   std::optional<bool> maximize = {};        ///< replaces the rule's maximize
+  /// Whether rules that treat matrices apart, Muon and Adafactor, take none of its segments as one; such
+  /// as an embedding's.
+  bool elementwise = false;
   friend bool operator==(const GroupOptions&, const GroupOptions&) = default;
 };
 
@@ -42,6 +45,7 @@ struct SegmentOptions {
   std::optional<double> lr_scale = {};      ///< replaces the group's factor
   std::optional<double> weight_decay = {};  ///< replaces the group's weight decay
   std::optional<bool> maximize = {};        ///< replaces the group's maximize
+  std::optional<bool> elementwise = {};     ///< replaces the group's elementwise
 };
 
 /// A named tensor's place in the flat buffer.

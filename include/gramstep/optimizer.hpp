@@ -56,8 +56,8 @@ enum class Projection {
 /// A loss scale that adapts itself, as torch.amp.GradScaler's: times backoff_factor where a step is
 /// skipped, times growth_factor after growth_interval steps in a row that were not.
 struct DynamicLossScale {
-  double growth_factor = 2.0;         ///< finite, >= 1
-  double backoff_factor = 0.5;        ///< in (0, 1]
+  double growth_factor = 2.0;           ///< finite, >= 1
+  double backoff_factor = 0.5;          ///< in (0, 1]
   std::int64_t growth_interval = 2000;  ///< steps, > 0
 };
 
@@ -205,6 +205,8 @@ class GRAMSTEP_EXPORT Optimizer {
 
   /// The names of the state that the rule keeps with these options, as torch.optim names it.
   std::vector<std::string_view> state_names() const;
+  /// Of what it keeps of that segment, for rules that keep other state of matrices than of other segments.
+  std::vector<std::string_view> state_names(std::string_view segment) const;
 
   /// The names of the scalars that the rule keeps for every segment, such as "mu_product".
   std::vector<std::string_view> segment_state_names() const;
@@ -219,9 +221,11 @@ class GRAMSTEP_EXPORT Optimizer {
                          Stream stream = nullptr);
 
   /// State as one flat buffer [layout.size()] of the optimizer's device, laid out as the parameters.
-  /// Valid as long as the optimizer (moves included). Throws InvalidArgument for an unknown name.
+  /// Valid as long as the optimizer (moves included). Throws InvalidArgument for an unknown name, and for a
+  /// rule that keeps other state of matrices than of other segments, whose state has no such buffer.
   std::span<float> state(std::string_view name);
-  /// State of one segment.
+  /// State of one segment, in its shape; of what is kept by row or column, with one column or one row.
+  /// Throws InvalidArgument for an unknown name or segment, and where nothing of that name is kept of it.
   TensorView<float> state(std::string_view name, std::string_view segment);
 
   /// What the aggregator promises of its weights, in words; empty for nothing.

@@ -86,9 +86,9 @@ class DeviceTwin {
   /// That parameters and state have the rig's bits.
   void expect_same(Rig& rig) {
     EXPECT_TRUE(same_bits(params.read(), rig.params.span()));
-    for (const std::string_view name : optimizer.state_names()) {
-      for (int s = 0; s < optimizer.layout().segments(); ++s) {
-        const std::string segment = optimizer.layout().segment(s).name;
+    for (int s = 0; s < optimizer.layout().segments(); ++s) {
+      const std::string segment = optimizer.layout().segment(s).name;
+      for (const std::string_view name : optimizer.state_names(segment)) {
         const TensorView<float> on_device = optimizer.state(name, segment);
         std::vector<float> read(static_cast<std::size_t>(on_device.size));
         cudaMemcpy(read.data(), on_device.data, read.size() * sizeof(float),

@@ -61,6 +61,37 @@ INSTANTIATE_TEST_SUITE_P(Rules, CudaUpdateTest, ::testing::ValuesIn(rule_cases),
 
 using CudaStepTest = CudaTest;
 
+/// Muon's products are cuBLAS' there and Eigen's here: the steps are as far apart as two fp32 computations
+/// of one iteration may be, relative to the length of the step; see the tests of Muon.
+TEST_F(CudaStepTest, MuonIsTheCpusToRounding) {
+  Layout layout;
+  layout.add("wide", {65, 520});
+  layout.add("tall", {300, 128});
+  layout.add("again", {65, 520});
+  layout.add("vector", {131});
+  layout.add("head", {9, 33}, {.task = 0});
+  for (const RuleCase& each : product_rule_cases) {
+    Rig rig(layout, {.rule = each.rule, .tasks = 2});
+    std::ranges::fill(rig.params.span(), 0.0f);
+    rig.draw_uniform();
+    DeviceTwin twin(rig, {.rule = each.rule, .tasks = 2});
+    rig.step();
+    twin.step();
+    const std::vector<float> got = twin.params.read();
+    for (int s = 0; s < layout.segments(); ++s) {
+      const Segment segment = layout.segment(s);
+      double apart = 0, length = 0;
+      for (std::int64_t i = segment.offset; i < segment.offset + segment.size; ++i) {
+        const double cpu = static_cast<double>(rig.params[i]);
+        apart += std::pow(static_cast<double>(got[static_cast<std::size_t>(i)]) - cpu, 2);
+        length += cpu * cpu;
+      }
+      const double bound = 2 * 311 * 10 * std::sqrt(520.0) * 0x1p-24;
+      EXPECT_LE(std::sqrt(apart), bound * std::sqrt(length)) << each.name << segment.name;
+    }
+  }
+}
+
 TEST_F(CudaStepTest, GramIsWithinTheSumOfBothBounds) {
   // An fp32 sum has at most 256 terms on a GPU for K <= 8 and 512 when tiled, 64 on a CPU, each off
   // by 2^-24 of the sum of magnitudes, which Cauchy and Schwarz bound by n_i n_j.

@@ -38,7 +38,7 @@ TEST(AddingARule, SignumIsTakenByText) {
   const auto rule = host::read_text<Rules>("rule", "Signum(momentum=0.95, maximize=true)");
   EXPECT_EQ(std::get<Signum>(rule).momentum, 0.95);
   EXPECT_TRUE(std::get<Signum>(rule).maximize);
-  EXPECT_EQ(rules::state_names(Signum{})[0], "momentum_buffer");
+  EXPECT_EQ(SignumUpdate::state_names[0], "momentum_buffer");
   EXPECT_TRUE(rules::has_momentum(Signum{}));
 }
 

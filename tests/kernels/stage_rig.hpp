@@ -11,10 +11,12 @@
 #include "host/backend.hpp"
 #include "host/cpu/flush_to_zero.hpp"
 #include "host/cpu/leaves.hpp"
+#include "host/cpu/orthogonalizer.hpp"
 #include "host/validation.hpp"
 #include "kernels/decision.hpp"
+#include "kernels/factored.hpp"
 #include "kernels/gram_tiled.hpp"
-#include "kernels/update.hpp"
+#include "kernels/normalize.hpp"
 #include "tests/cases.hpp"
 
 namespace gramstep::test {
@@ -33,10 +35,11 @@ class StageRig {
         momenta(setup.momenta(), shift),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
         measures(setup.work.chunks.size() * rules::max_measures, std::nan("")),
+        matrix_sums(static_cast<std::size_t>(setup.places.sums), std::nan("")),
         scratch(static_cast<std::size_t>(setup.shape.projections * setup.scratch), std::nan("")),
         aligned_(shift % 4 == 0) {
     for (int k = 0; k < setup.tasks; ++k) rows.emplace_back(layout.shared_size(), shift);
-    for (int s = 0; s < setup.states; ++s) states.emplace_back(layout.size(), shift);
+    for (int s = 0; s < setup.states; ++s) states.emplace_back(setup.state_size(s), shift);
     fill(seed);
   }
 
@@ -44,6 +47,20 @@ class StageRig {
   std::span<float> segment(const Floats& buffer, int s, std::int64_t origin = 0) const {
     const Segment at = layout.segment(s);
     return {buffer.data() + (at.offset - origin), static_cast<std::size_t>(at.size)};
+  }
+  /// A segment's part of every state buffer, workspace included; empty where it has none.
+  std::vector<std::span<float>> states_of(int s) const {
+    const kernels::SegmentPlace& place = setup.places.segments[static_cast<std::size_t>(s)];
+    const auto [size, matrix_rows, matrix_columns] = place.stack;
+    std::vector<std::span<float>> parts;
+    for (const StatePiece& piece : host::state_pieces(setup.rule, matrix_rows > 0)) {
+      const std::int64_t count = piece.per == Per::row      ? size / matrix_columns
+                                 : piece.per == Per::column ? size / matrix_rows
+                                                            : size;
+      float* begin = states[parts.size()].data() + place.states[parts.size()];
+      parts.emplace_back(begin, static_cast<std::size_t>(count));
+    }
+    return parts;
   }
   bool is_head(int s) const { return layout.segment(s).task != shared_by_all; }
 
@@ -94,8 +111,8 @@ class StageRig {
   /// `blocks` may be fewer than there are chunks.
   template <class... Held>
   void run_update(const simt::Launch& order, std::int64_t blocks) {
-    with_update<Held...>([&](auto update) {
-      const auto run = [&](const auto& sum) { run_body<decltype(update)>(order, sum, blocks); };
+    with_updates<Held...>([&](auto update) {
+      const auto run = [&](const auto& sum) { run_bodies<decltype(update)>(order, sum, blocks); };
       if (setup.tasks == 1) return run(kernels::WeightedSum<1>{});
       if (setup.tasks == 2) return run(kernels::WeightedSum<2>{});
       run(kernels::WeightedSum<0>{});
@@ -103,8 +120,8 @@ class StageRig {
   }
   template <class... Held>
   void run_update_by_element(const simt::Launch& order, std::int64_t blocks) {
-    with_update<Held...>([&](auto update) {
-      run_body<decltype(update)>(order, kernels::ByElement{aggregator()}, blocks);
+    with_updates<Held...>([&](auto update) {
+      run_bodies<decltype(update)>(order, kernels::ByElement{aggregator()}, blocks);
     });
   }
   void run_update_on_cpu() {
@@ -112,12 +129,10 @@ class StageRig {
     const kernels::OneOfT<Aggregator> held = aggregator();
     const auto* by_element = setup.traits.elementwise ? &held : nullptr;
     const kernels::UpdateArguments a = update_arguments();
-    const host::Leaves::Update& passes = host::choose_leaves().leaves->update_of(setup.rule);
-    if (passes.measure != nullptr) {
-      passes.measure(a, by_element, 0, chunks());
-      passes.settle(a);
+    for (const bool matrix : {false, true}) {
+      const auto& passes = host::choose_leaves().leaves->update_of(setup.rule, matrix);
+      if (setup.places.kinds[matrix]) run_passes(passes, a, by_element);
     }
-    passes.apply(a, by_element, 0, chunks());
   }
 
   kernels::PlanMemory plan_memory() { return kernels::PlanMemory::in(plan.data(), setup.shape); }
@@ -134,14 +149,17 @@ class StageRig {
       for (int i = 0; i < chunk.count; ++i)
         padding[static_cast<std::size_t>(chunk.begin + i)] = false;
     }
-    const auto check = [&](const Floats& buffer) {
-      for (std::int64_t i = 0; i < layout.size(); ++i) {
-        if (!padding[static_cast<std::size_t>(i)]) continue;
-        ASSERT_EQ(std::bit_cast<std::uint32_t>(buffer[i]), poison_bits) << "padding at " << i;
+    expect_poison(params, padding);
+    for (std::size_t b = 0; b < states.size(); ++b) {
+      padding.assign(states[b].span().size(), true);
+      for (int s = 0; s < layout.segments(); ++s) {
+        const auto parts = states_of(s);
+        if (b >= parts.size()) continue;
+        const auto first = padding.begin() + (parts[b].data() - states[b].data());
+        std::fill_n(first, parts[b].size(), false);
       }
-    };
-    check(params);
-    for (const Floats& state : states) check(state);
+      expect_poison(states[b], padding);
+    }
   }
 
   Layout layout;
@@ -154,7 +172,7 @@ class StageRig {
   Floats momenta;
   kernels::Losses losses{};
   kernels::Scaling scaling{};
-  std::vector<double> partials, measures, scratch;
+  std::vector<double> partials, measures, matrix_sums, scratch;
 
  private:
   void fill(std::uint64_t seed) {
@@ -170,10 +188,17 @@ class StageRig {
       for (const Floats& row : rows) {
         if (!is_head(s)) draw(segment(row, s));
       }
-      for (const Floats& state : states) {
-        draw(segment(state, s));
-        for (float& value : segment(state, s)) value = std::fabs(value);  // a second moment is one
+      for (const std::span<float> state : states_of(s)) {
+        draw(state);
+        for (float& value : state) value = std::fabs(value);  // a second moment is one
       }
+    }
+  }
+
+  static void expect_poison(const Floats& buffer, const std::vector<bool>& padding) {
+    for (std::size_t i = 0; i < padding.size(); ++i) {
+      if (!padding[i]) continue;
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(buffer.span()[i]), poison_bits) << "padding at " << i;
     }
   }
 
@@ -185,23 +210,61 @@ class StageRig {
     if (blocks > 0) simt::run(order, body);
   }
 
-  /// Calls function(Update{}) for the update of a rule that is one of `Held`.
+  /// Calls function(Update{}) for the update of a rule that is one of `Held`, and for that of matrices.
   template <class... Held, class Function>
-  void with_update(const Function& function) const {
+  void with_updates(const Function& function) const {
     const auto visit = [&](const auto* held) {
-      if (held != nullptr) rules::with_update(*held, function);
-      return held != nullptr;
+      if (held == nullptr) return false;
+      for (const bool matrix : {false, true}) {
+        if (setup.places.kinds[matrix]) rules::with_update(*held, matrix, function);
+      }
+      return true;
     };
     ASSERT_TRUE((visit(std::get_if<Held>(&setup.rule)) || ...));
   }
 
+  /// As the CPU backend does.
+  void run_passes(const host::Leaves::Update& passes, const kernels::UpdateArguments& a,
+                  const kernels::OneOfT<Aggregator>* by_element) {
+    if (passes.tiles != nullptr) {
+      passes.tiles(a, by_element, 0, a.matrices.tile_count);
+      passes.lines(a, by_element, 0, a.matrices.lines_count);
+    }
+    if (passes.measure != nullptr) {
+      passes.measure(a, by_element, 0, chunks());
+      passes.settle(a);
+    }
+    if (passes.normalize != nullptr) {
+      passes.normalize(a, by_element, 0, chunks());
+      orthogonalize(a);
+    }
+    passes.apply(a, by_element, 0, chunks());
+  }
+
+  /// By the CPU's products: a GPU's are a library's.
+  void orthogonalize(const kernels::UpdateArguments& a) const {
+    const host::FlushToZero flush;
+    host::Orthogonalizer orthogonalizer(setup.places, *host::choose_leaves().leaves, 1);
+    orthogonalizer.run(host::newton_schulz(setup.rule), a.states[setup.places.orthogonalized],
+                       segments);
+  }
+
+  /// As launch_update does.
   template <class Update, class Combination>
-  void run_body(const simt::Launch& order, const Combination& combination, std::int64_t blocks) {
+  void run_bodies(const simt::Launch& order, const Combination& combination, std::int64_t blocks) {
     const kernels::UpdateArguments a = update_arguments();
+    if constexpr (rules::Factored<Update>) {
+      launch(order, kernels::TileBody<Update, Combination>{a, combination}, blocks);
+      launch(order, kernels::LinesBody<Update>{a}, blocks);
+    }
     if constexpr (rules::Measured<Update>) {
       launch(order, kernels::MeasureBody<Update, Combination>{a, combination}, blocks);
       launch(order, kernels::SettleBody<Update>{a},
              std::min<std::int64_t>(blocks, a.segment_count));
+    }
+    if constexpr (rules::Orthogonalized<Update>) {
+      launch(order, kernels::NormalizeBody<Update>{a}, blocks);
+      orthogonalize(a);
     }
     launch(order, kernels::UpdateBody<Update, Combination>{a, combination}, blocks);
   }
@@ -254,6 +317,9 @@ class StageRig {
     a.plan = &step.plan;
     a.weights = plan_memory().applied;
     a.measures = measures.data();
+    const host::Places& places = setup.places;
+    a.matrices = places.table(places.segments.data(), places.tiles.data(), places.lines.data(),
+                              matrix_sums.data());
     a.segment_count = static_cast<std::int32_t>(segments.size());
     a.tasks = setup.tasks;
     a.aligned = aligned_;

@@ -1,6 +1,6 @@
 # Reads PTX and fails unless every kernel of the gram and update stages
 #   - reads and writes global memory 128 bits at a time: K + 1 + states loads and 1 + states stores, but
-#     for a rule that measures first: each of its passes has its own streams,
+#     for a rule of several passes, each of which has its own streams,
 #   - keeps nothing in local memory;
 # and unless the update stage has no double-precision arithmetic and no fma that was not written.
 
@@ -20,11 +20,11 @@ endfunction()
 
 # States and rows of an update kernel, by its mangled name; one that measures included.
 function(streams_of kernel states rows)
-  if(kernel MATCHES "SgdUpdateILb0")
+  if(kernel MATCHES "SgdUpdateILb0|FactoredAdafactorUpdate")  # whose moments are a number a row and column
     set(${states} 0 PARENT_SCOPE)
-  elseif(kernel MATCHES "SgdUpdateILb1|AdagradUpdate|LionUpdate|LARSUpdate|ScheduleFreeUpdateILb0")
+  elseif(kernel MATCHES "SgdUpdateILb1|AdagradUpdate|LionUpdate|LARSUpdate|AdafactorUpdate|MuonUpdate|ScheduleFreeUpdateILb0")
     set(${states} 1 PARENT_SCOPE)
-  elseif(kernel MATCHES "AdamUpdateILb0|NAdamUpdate|RAdamUpdate|AdamaxUpdate|AdadeltaUpdate|LAMBUpdate")
+  elseif(kernel MATCHES "AdamUpdateILb0|NAdamUpdate|RAdamUpdate|AdamaxUpdate|AdadeltaUpdate|LAMBUpdate|MuonRestUpdate")
     set(${states} 2 PARENT_SCOPE)
   elseif(kernel MATCHES "ScheduleFreeUpdateILb1")
     set(${states} 2 PARENT_SCOPE)
@@ -54,23 +54,35 @@ foreach(file IN LISTS PTX)
     string(REGEX MATCH "^[A-Za-z0-9_]+" kernel "${entry}")
     math(EXPR kernels "${kernels} + 1")
     expect_count(${kernel} "${entry}" "(ld|st)[.]local" EQUAL 0 "accesses to local memory")
-    if(kernel MATCHES "SettleBody")  # a number by chunk: nothing to read four of at a time
+    if(kernel MATCHES "SettleBody|LinesBody")  # a number by chunk or line: nothing to read four of at a time
+    elseif(kernel MATCHES "TileBody")
+      streams_of(${kernel} states rows)
+      expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL ${rows} "128-bit loads")
+      expect_count(${kernel} "${entry}" "fma[.]rn" EQUAL 0 "fused multiply-adds")
+    elseif(kernel MATCHES "NormalizeBody")
+      expect_count(${kernel} "${entry}" "ld[.]global[.]v4" EQUAL 1 "128-bit loads")
+      expect_count(${kernel} "${entry}" "st[.]global[.]v4" EQUAL 1 "128-bit stores")
     elseif(kernel MATCHES "MeasureBody")
       streams_of(${kernel} states rows)
       set(stores ${states})
-      if(kernel MATCHES "LARSUpdate")  # whose momentum does not take part
-        set(states 0)
-        set(stores 0)
-      endif()
       math(EXPR loads "${rows} + 1 + ${states}")
+      if(kernel MATCHES "LARSUpdate")  # whose momentum does not take part
+        math(EXPR loads "${rows} + 1")
+        set(stores 0)
+      elseif(kernel MATCHES "MuonUpdate")  # parameters do not, and what will be orthogonal is written
+        math(EXPR loads "${rows} + 1")
+        set(stores 2)
+      endif()
       expect_count(${kernel} "${entry}" "ld[.]global[.]v4" GREATER_EQUAL ${loads} "128-bit loads")
       expect_count(${kernel} "${entry}" "st[.]global[.]v4" EQUAL ${stores} "128-bit stores")
       expect_count(${kernel} "${entry}" "fma[.]rn" EQUAL 0 "fused multiply-adds")
     elseif(kernel MATCHES "UpdateBody")
       streams_of(${kernel} states rows)
       set(stores ${states})
-      if(kernel MATCHES "LAMBUpdate")  # whose moments are up to date, and whose gradient is in them
+      if(kernel MATCHES "LAMBUpdate|MuonUpdate")  # whose state is up to date, and whose gradient is in it
         set(rows 0)
+        set(stores 0)
+      elseif(kernel MATCHES "AdafactorUpdate")  # whose moment is
         set(stores 0)
       endif()
       math(EXPR loads "${rows} + 1 + ${states}")

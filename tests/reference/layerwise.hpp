@@ -7,16 +7,16 @@
 
 namespace gramstep::reference {
 
-/// |x|
-inline double norm(const std::vector<double>& x) {
+/// |x|^2
+inline double squared_norm(const std::vector<double>& x) {
   double squared = 0;
   for (const double each : x) squared += each * each;
-  return std::sqrt(squared);
+  return squared;
 }
 
 /// Squares are rounded, added up in fp32 over at most 16 terms, and then in double: none of them is
 /// negative, so that the sum is off by 16 roundings at most.
-inline Bounded norm(const std::vector<Bounded>& x) {
+inline Bounded squared_norm(const std::vector<Bounded>& x) {
   Bounded squared;
   for (const Bounded& each : x) {
     const double twice = 2 * std::abs(each.value) + each.error;
@@ -24,7 +24,14 @@ inline Bounded norm(const std::vector<Bounded>& x) {
     squared.error += twice * each.error + (each.value == 0 ? 0 : fp32_flush);
   }
   squared.error += 16 * fp32_unit * (squared.value + squared.error);
-  return sqrt(squared);
+  return squared;
+}
+
+/// |x|
+template <class Number>
+Number norm(const std::vector<Number>& x) {
+  using std::sqrt;
+  return sqrt(squared_norm(x));
 }
 
 inline bool is_zero(double x) { return x == 0; }

@@ -2,6 +2,7 @@
 
 #include "tests/reference/adam_family.hpp"
 #include "tests/reference/layerwise.hpp"
+#include "tests/reference/matrix_rules.hpp"
 #include "tests/reference/other_rules.hpp"
 #include "tests/reference/schedule_free.hpp"
 
@@ -31,6 +32,8 @@ void update(const RuleOptions& o, const std::vector<Number>& gradient, std::vect
     case Method::lion: return lion(o, g, params, state);
     case Method::schedule_free_sgd:
     case Method::schedule_free_adamw: return schedule_free(o, g, params, state);
+    case Method::adafactor: return AdafactorStep<Number>(o, state)(g, params);
+    case Method::muon: return muon(o, g, params, state);
   }
 }
 

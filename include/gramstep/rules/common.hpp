@@ -16,6 +16,7 @@ struct RuleInput {
   double lr = 0;            ///< scheduled learning rate times the group's lr_scale
   double weight_decay = 0;  ///< the group's, or the rule's where the group has none
   std::int64_t t = 1;       ///< which step of this segment it is: 1 on first use
+  bool matrix = false;      ///< whether a rule that treats matrices apart takes it as one
   /// What a schedule puts in the place of the rule's momentum or beta1; NaN: nothing.
   double momentum = std::numeric_limits<double>::quiet_NaN();
 
@@ -39,8 +40,34 @@ GRAMSTEP_BODY double power(double base, std::int64_t exponent) {
 /// The gradient with an L2 penalty: g + l2 p, and g itself, NaN or not, where there is none.
 GRAMSTEP_BODY float with_l2(float g, float p, float l2) { return l2 != 0.0f ? g + l2 * p : g; }
 
-/// a + s (b - a).
-GRAMSTEP_BODY float lerp(float a, float b, float s) { return a + s * (b - a); }
+/// a + s (b - a), from the nearer end as torch does it: where s is 1, b is left of b.
+GRAMSTEP_BODY float lerp(float a, float b, float s) {
+  return s < 0.5f ? a + s * (b - a) : b - (1.0f - s) * (b - a);
+}
+
+/// A segment as a rule that treats matrices apart takes it: a stack of matrices, whose rows and columns
+/// are the last two dimensions of its shape; rows = columns = 0 where it is taken as none.
+struct MatrixStack {
+  std::int64_t size = 0;  ///< elements
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+};
+
+/// Whether a piece of state is one number an element, or one a row or a column of a segment's matrices.
+enum class Per { element, row, column };
+
+/// A piece of an update's state. What has no name is workspace: neither shown nor saved.
+struct StatePiece {
+  std::string_view name = {};
+  Per per = Per::element;
+  friend constexpr bool operator==(const StatePiece&, const StatePiece&) = default;
+};
+
+/// How a matrix is orthogonalised: X = a X + (b A + c A^2) X, A = X X^T, so many times.
+struct NewtonSchulz {
+  int steps = 0;
+  float a = 0, b = 0, c = 0;
+};
 
 /// The name of a piece of an element's state, and whether an update keeps it.
 struct StateName {

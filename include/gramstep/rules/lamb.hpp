@@ -39,7 +39,7 @@ struct LAMBUpdate {
   }
 
   /// sums: |p|^2, |u|^2 of the tensor. NaN comes through.
-  GRAMSTEP_BODY static void settle(Scalars& s, const double* sums) {
+  GRAMSTEP_BODY static void settle(Scalars& s, const double* sums, const MatrixStack&) {
     const bool none = sums[0] == 0 || sums[1] == 0;
     const double ratio = s.adapts && !none ? sqrt(sums[0]) / sqrt(sums[1]) : 1.0;
     s.lr = static_cast<float>(static_cast<double>(s.lr) * ratio);

@@ -34,7 +34,7 @@ struct LARSUpdate {
   }
 
   /// sums: |p|^2, |g|^2 of the tensor. NaN comes through.
-  GRAMSTEP_BODY static void settle(Scalars& s, const double* sums) {
+  GRAMSTEP_BODY static void settle(Scalars& s, const double* sums, const MatrixStack&) {
     const double p = sqrt(sums[0]), g = sqrt(sums[1]);
     const double under = g + static_cast<double>(s.l2) * p + static_cast<double>(s.epsilon);
     const bool none = sums[0] == 0 || sums[1] == 0;

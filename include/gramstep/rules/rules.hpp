@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "gramstep/rules/adadelta.hpp"
+#include "gramstep/rules/adafactor.hpp"
 #include "gramstep/rules/adagrad.hpp"
 #include "gramstep/rules/adam.hpp"
 #include "gramstep/rules/adamax.hpp"
@@ -12,6 +13,7 @@
 #include "gramstep/rules/lamb.hpp"
 #include "gramstep/rules/lars.hpp"
 #include "gramstep/rules/lion.hpp"
+#include "gramstep/rules/muon.hpp"
 #include "gramstep/rules/nadam.hpp"
 #include "gramstep/rules/radam.hpp"
 #include "gramstep/rules/rmsprop.hpp"
@@ -36,6 +38,8 @@ using Rule = std::variant<  //
     AdEMAMix,               //
     LAMB,                   //
     LARS,                   //
+    Adafactor,              //
+    Muon,                   //
     ScheduleFreeSGD,        //
     ScheduleFreeAdamW>;
 

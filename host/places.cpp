@@ -1,0 +1,194 @@
+#include "host/places.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+namespace gramstep::host {
+namespace {
+
+std::int64_t rounded_up(std::int64_t size) {
+  return (size + segment_alignment - 1) / segment_alignment * segment_alignment;
+}
+
+std::int64_t pieces(std::int64_t count, std::int64_t most) { return (count + most - 1) / most; }
+
+/// A segment's shape with one number a row or a column of its matrices.
+Shape shape_of(const Segment& segment, Per per) {
+  Shape shape = segment.shape;
+  if (per == Per::row) shape.back() = 1;
+  if (per == Per::column) shape[shape.size() - 2] = 1;
+  return shape;
+}
+
+bool is_matrix(const Rule& rule, const Layout& layout, const Segment& segment) {
+  if (segment.size == 0 || layout.groups()[static_cast<std::size_t>(segment.group)].elementwise) {
+    return false;
+  }
+  return std::visit(
+      [&](const auto& held) {
+        if constexpr (rules::TreatsMatricesApart<std::decay_t<decltype(held)>>) {
+          return held.is_matrix(static_cast<int>(segment.shape.size()));
+        }
+        return false;
+      },
+      rule);
+}
+
+/// Calls visit(Update{}) for the update of a segment.
+template <class Visit>
+void with_update(const Rule& rule, bool matrix, const Visit& visit) {
+  std::visit([&](const auto& held) { rules::with_update(held, matrix, visit); }, rule);
+}
+
+template <class Update>
+constexpr auto pieces_of = rules::pieces_of<Update>();
+
+/// The tiles of a segment's matrices and the lines they add up to.
+void append_work(const kernels::SegmentPlace& place, std::int32_t segment, Places& to) {
+  using kernels::tile_width, kernels::tile_height;
+  const auto [size, rows, columns] = place.stack;
+  const std::int64_t across = pieces(columns, tile_width), down = pieces(rows, tile_height);
+  const std::int64_t count = size / (rows * columns);
+  const std::int64_t row_sums = to.sums, column_sums = row_sums + count * rows * across;
+  to.sums = column_sums + count * down * columns;
+  for (std::int64_t m = 0; m < count; ++m) {
+    for (std::int64_t i = 0; i < down; ++i) {
+      for (std::int64_t j = 0; j < across; ++j) {
+        const std::int64_t row = i * tile_height, column = j * tile_width;
+        to.tiles.push_back(
+            {.begin = place.begin + (m * rows + row) * columns + column,
+             .row_sums = row_sums + (m * rows + row) * across + j,
+             .column_sums = column_sums + (m * down + i) * columns + column,
+             .rows = static_cast<std::int32_t>(std::min<std::int64_t>(tile_height, rows - row)),
+             .columns =
+                 static_cast<std::int32_t>(std::min<std::int64_t>(tile_width, columns - column)),
+             .segment = segment});
+      }
+    }
+    to.lines.push_back({.first = m * rows,
+                        .sums = row_sums + m * rows * across,
+                        .count = rows,
+                        .pieces = static_cast<std::int32_t>(across),
+                        .segment = segment,
+                        .columns = 0});
+    for (std::int64_t column = 0; column < columns; column += kernels::block_lines) {
+      to.lines.push_back({.first = m * columns + column,
+                          .sums = column_sums + m * down * columns + column,
+                          .count = std::min<std::int64_t>(kernels::block_lines, columns - column),
+                          .pieces = static_cast<std::int32_t>(down),
+                          .segment = segment,
+                          .columns = 1});
+    }
+  }
+}
+
+}  // namespace
+
+std::int64_t StatePart::size() const {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+Places::Places(const Layout& layout, const Rule& rule)
+    : whole(state_pieces(rule, true).data() == state_pieces(rule, false).data()) {
+  parts.resize(static_cast<std::size_t>(layout.segments()));
+  segments.resize(parts.size());
+  sizes.resize(static_cast<std::size_t>(state_buffers(rule)));
+  std::vector<int> by_offset(parts.size());
+  std::iota(by_offset.begin(), by_offset.end(), 0);
+  std::ranges::stable_sort(by_offset, {}, [&](int s) { return layout.segment(s).offset; });
+  for (const int s : by_offset) {
+    const Segment segment = layout.segment(s);
+    kernels::SegmentPlace& at = segments[static_cast<std::size_t>(s)];
+    at = {{segment.size, 0, 0}, segment.offset, {}};
+    if (is_matrix(rule, layout, segment)) {
+      at.stack.rows = segment.shape[segment.shape.size() - 2];
+      at.stack.columns = segment.shape.back();
+    }
+    place(rule, s, segment);
+  }
+  place_batches();
+}
+
+/// Gives a segment its part of each buffer; of what is made orthogonal, its part of a batch.
+void Places::place(const Rule& rule, int segment, const Segment& its) {
+  kernels::SegmentPlace& at = segments[static_cast<std::size_t>(segment)];
+  const bool matrix = at.stack.rows > 0;
+  kinds[matrix] = true;
+  with_update(rule, matrix, [&](auto update) {
+    using Update = decltype(update);
+    for (std::size_t b = 0; b < pieces_of<Update>.size(); ++b) {
+      if constexpr (rules::Orthogonalized<Update>) {
+        if (b == Update::orthogonalized) continue;
+      }
+      const StatePiece& piece = pieces_of<Update>[b];
+      const StatePart part{piece.name, static_cast<int>(b), sizes[b], shape_of(its, piece.per)};
+      at.states[b] = part.offset;
+      sizes[b] += rounded_up(part.size());
+      if (!part.name.empty()) parts[static_cast<std::size_t>(segment)].push_back(part);
+    }
+    if constexpr (rules::Factored<Update>) append_work(at, segment, *this);
+    if constexpr (rules::Orthogonalized<Update>) {
+      orthogonalized = Update::orthogonalized;
+      const MatrixStack& stack = at.stack;
+      auto batch = std::ranges::find_if(batches, [&](const MatrixBatch& each) {
+        return each.rows == stack.rows && each.columns == stack.columns;
+      });
+      if (batch == batches.end()) {
+        batch = batches.insert(batch, {stack.rows, stack.columns, 0, rounded_up(stack.size), {}});
+      }
+      batch->segments.push_back(segment);
+    }
+  });
+}
+
+void Places::place_batches() {
+  for (MatrixBatch& batch : batches) {
+    std::int64_t& size = sizes[orthogonalized];
+    batch.begin = size;
+    for (const int s : batch.segments) {
+      segments[static_cast<std::size_t>(s)].states[orthogonalized] = size;
+      size += batch.stride;
+    }
+  }
+}
+
+const StatePart* Places::part(int segment, std::string_view name) const {
+  const auto& of_segment = parts[static_cast<std::size_t>(segment)];
+  const auto found = std::ranges::find(of_segment, name, &StatePart::name);
+  return found == of_segment.end() ? nullptr : &*found;
+}
+
+std::span<const StatePiece> state_pieces(const Rule& rule, bool matrix) {
+  std::span<const StatePiece> pieces;
+  with_update(rule, matrix, [&](auto update) { pieces = pieces_of<decltype(update)>; });
+  return pieces;
+}
+
+NewtonSchulz newton_schulz(const Rule& rule) {
+  return std::visit([](const auto& held) { return rules::newton_schulz(held); }, rule);
+}
+
+int state_buffers(const Rule& rule) {
+  return static_cast<int>(
+      std::max(state_pieces(rule, true).size(), state_pieces(rule, false).size()));
+}
+
+std::vector<std::string_view> state_names(const Rule& rule) {
+  std::vector<std::string_view> names;
+  for (const bool matrix : {true, false}) {
+    for (const StatePiece& piece : state_pieces(rule, matrix)) {
+      const bool known = std::ranges::find(names, piece.name) != names.end();
+      if (!piece.name.empty() && !known) names.push_back(piece.name);
+    }
+  }
+  return names;
+}
+
+std::span<const std::string_view> segment_state_names(const Rule& rule) {
+  return std::visit(
+      [](const auto& held) { return rules::segment_state_names<std::decay_t<decltype(held)>>(); },
+      rule);
+}
+
+}  // namespace gramstep::host

@@ -1,0 +1,127 @@
+// Where an element's state is: beside the parameter's place in the flat buffer, in a buffer of the matrices
+// alone, or one number for its row and one for its column.
+#pragma once
+
+#include "gramstep/rules/traits.hpp"
+#include "kernels/context.hpp"
+#include "kernels/gram.hpp"
+#include "kernels/step_data.hpp"
+
+namespace gramstep::kernels {
+
+/// value / unit of a value below unit + chunk_elements: mostly 0, and never a division of 64 bits.
+GRAMSTEP_BODY std::int64_t quotient(std::int64_t value, std::int64_t unit) {
+  if (value < unit) return 0;
+  if (unit >= chunk_elements) return 1;
+  return static_cast<std::uint32_t>(value) / static_cast<std::uint32_t>(unit);
+}
+
+/// Where the row and the column of a matrix' element keep their state.
+struct Position {
+  std::int64_t row, column;
+};
+
+/// The positions of a chunk's elements.
+struct Positions {
+  std::int64_t row, column;  // of the chunk's first element: of all rows, and within its matrix
+  std::int64_t row_in_matrix, matrix;
+  std::int64_t rows, columns;  // of a matrix
+
+  GRAMSTEP_BODY Positions(const SegmentPlace& place, std::int64_t begin)
+      : rows(place.stack.rows), columns(place.stack.columns) {
+    const std::int64_t element = begin - place.begin;
+    row = element / columns;
+    column = element - row * columns;
+    matrix = row / rows;
+    row_in_matrix = row - matrix * rows;
+  }
+
+  /// Of element i of the chunk.
+  GRAMSTEP_BODY Position at(int i) const {
+    const std::int64_t down = quotient(column + i, columns);
+    const std::int64_t across = column + i - down * columns;
+    const std::int64_t on = quotient(row_in_matrix + down, rows);
+    return {row + down, (matrix + on) * columns + across};
+  }
+};
+
+/// Where the states of a chunk's elements are, of an update of any kind.
+template <class Update>
+struct ElementStates {
+  float* const* buffers;
+
+  GRAMSTEP_BODY ElementStates(float* const* states, const MatrixTable&, const Chunk&)
+      : buffers(states) {}
+  template <int Width, int Count>
+  GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) kernels::load(buffers[s] + at, state[s]);
+  }
+  template <int Width, int Count>
+  GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], buffers[s] + at);
+  }
+};
+
+/// The same of a rule that treats matrices apart.
+template <rules::ByKind Update>
+struct ElementStates<Update> {
+  float* const* buffers;
+  // From a parameter's place to its state's, in units of the alignment that both have. Of 64 bits from memory
+  // nvcc does not see that all begins on 16 bytes, and stores 32 bits at a time.
+  std::int32_t moves[Update::states];
+
+  GRAMSTEP_BODY ElementStates(float* const* states, const MatrixTable& matrices, const Chunk& chunk)
+      : buffers(states) {
+    const SegmentPlace& place = matrices.places[chunk.segment];
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) {
+      moves[s] = static_cast<std::int32_t>((place.states[s] - place.begin) / segment_alignment);
+    }
+  }
+  template <int Width, int Count>
+  GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) kernels::load(buffers[s] + moved(s, at), state[s]);
+  }
+  template <int Width, int Count>
+  GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], buffers[s] + moved(s, at));
+  }
+
+ private:
+  GRAMSTEP_BODY std::int64_t moved(int s, std::int64_t at) const {
+    return at + segment_alignment * std::int64_t{moves[s]};
+  }
+};
+
+/// The same of an update whose elements have what their row and their column keep.
+template <rules::Factored Update>
+  requires rules::ByKind<Update>
+struct ElementStates<Update> {
+  const float* rows;
+  const float* columns;
+  Positions positions;
+
+  GRAMSTEP_BODY ElementStates(float* const* states, const MatrixTable& matrices, const Chunk& chunk)
+      : ElementStates(states, matrices.places[chunk.segment], chunk.begin) {}
+  template <int Width, int Count>
+  GRAMSTEP_BODY void load(std::int64_t, int i, float (&state)[Count][Width]) const {
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < Width; ++c) {
+      const Position position = positions.at(i + c);
+      state[0][c] = rows[position.row];
+      state[1][c] = columns[position.column];
+    }
+  }
+
+ private:
+  GRAMSTEP_BODY ElementStates(float* const* states, const SegmentPlace& place, std::int64_t begin)
+      : rows(states[Update::row_factor] + place.states[Update::row_factor]),
+        columns(states[Update::column] + place.states[Update::column]),
+        positions(place, begin) {}
+};
+
+}  // namespace gramstep::kernels
