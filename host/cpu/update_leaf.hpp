@@ -152,8 +152,9 @@ void measure_run(const typename Update::Scalars scalars, float scale, const floa
 }
 
 /// Calls run(first, last, states) for runs of elements [at, at + count), states the address of each state's
-/// first element of the run.
-template <class Update, class Run>
+/// first element of the run. A stream that is fetched and not looked at costs as much as any other: states
+/// that the run has no use for are not fetched.
+template <class Update, bool FetchStates = true, class Run>
 [[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
                                                   const kernels::SegmentPlace& place,
                                                   const float* d, std::int64_t at, int count,
@@ -169,14 +170,14 @@ template <class Update, class Run>
     float* of_run[3] = {};
     for (int s = 0; s < Update::states; ++s) {
       of_run[s] = states[s] + first;
-      prefetch_run(of_run[s] + rule_distance);
+      if constexpr (FetchStates) prefetch_run(of_run[s] + rule_distance);
     }
     run(first, last, of_run);
   });
 }
 
 /// The same of an update whose elements have what their row and their column keep: a run is of one row.
-template <rules::Factored Update, class Run>
+template <rules::Factored Update, bool FetchStates = true, class Run>
 [[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
                                                   const kernels::SegmentPlace& place,
                                                   const float* d, std::int64_t at, int count,
@@ -289,11 +290,13 @@ void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggre
       for (int column = 0; column < 4 * lanes; ++column) sums[column] = 0.0f;
     }
     const auto measure = [&](float scale, const float* d, std::int64_t at, int count) {
-      for_state_runs<Update>(a, place, d, at, count, [&](int begin, int end, float* const* states) {
-        const auto column = (at - chunk.begin + begin) % sum_columns;
-        measure_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0], states[1],
-                            columns.sums[0] + column, columns.sums[1] + column, end - begin);
-      });
+      for_state_runs<Update, rules::state_done_first<Update>>(
+          a, place, d, at, count, [&](int begin, int end, float* const* states) {
+            const auto column = (at - chunk.begin + begin) % sum_columns;
+            measure_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0],
+                                states[1], columns.sums[0] + column, columns.sums[1] + column,
+                                end - begin);
+          });
     };
     with_gradient(a, by_element, chunk, segment, combined, measure);
     add_columns(columns, lanes, a.measures + c * rules::max_measures);
