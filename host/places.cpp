@@ -35,6 +35,12 @@ bool is_matrix(const Rule& rule, const Layout& layout, const Segment& segment) {
       rule);
 }
 
+bool treats_all_alike(const Rule& rule) {
+  return std::visit(
+      [](const auto& held) { return !rules::TreatsMatricesApart<std::decay_t<decltype(held)>>; },
+      rule);
+}
+
 /// Calls visit(Update{}) for the update of a segment.
 template <class Visit>
 void with_update(const Rule& rule, bool matrix, const Visit& visit) {
@@ -90,7 +96,7 @@ std::int64_t StatePart::size() const {
 }
 
 Places::Places(const Layout& layout, const Rule& rule)
-    : whole(state_pieces(rule, true).data() == state_pieces(rule, false).data()) {
+    : whole(treats_all_alike(rule)) {
   parts.resize(static_cast<std::size_t>(layout.segments()));
   segments.resize(parts.size());
   sizes.resize(static_cast<std::size_t>(state_buffers(rule)));

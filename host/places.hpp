@@ -37,8 +37,7 @@ struct Places {
   std::vector<std::vector<StatePart>> parts;  // [segments], what has a name
   std::vector<std::int64_t> sizes;            // elements of each buffer
   std::array<bool, 2> kinds{};  // whether there are segments that are no matrix, and matrices
-  bool
-      whole;  // whether the rule treats all alike, so that each buffer is laid out as the parameters
+  bool whole;                   // whether all are treated alike: buffers are as the parameters
   std::vector<kernels::SegmentPlace> segments;
   std::vector<kernels::Tile> tiles;
   std::vector<kernels::Lines> lines;

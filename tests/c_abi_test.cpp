@@ -170,5 +170,32 @@ TEST(CAbi, EveryPolicyReachesTheCore) {
   }
 }
 
+/// State of one segment, of a matrix and of one that its group leaves to the rest of the rule.
+TEST(CAbi, GivesStateBySegment) {
+  Layout layout;
+  layout.add("weight", {5, 7});
+  layout.add("embedding", {5, 7}, {.elementwise = true});
+  const CLayout c_layout(layout);
+  const gramstep_options options = c_defaults("Adafactor");
+  gramstep_optimizer* optimizer = nullptr;
+  ASSERT_EQ(gramstep_optimizer_create(&optimizer, c_layout.layout, &options), GRAMSTEP_OK);
+  const auto size_of = [&](const char* name, const char* segment) {
+    float* data = nullptr;
+    std::int64_t size = 0;
+    const gramstep_status status = gramstep_state_of(optimizer, name, segment, &data, &size);
+    EXPECT_EQ(data != nullptr, status == GRAMSTEP_OK);
+    return status == GRAMSTEP_OK ? size : -1;
+  };
+  EXPECT_EQ(size_of("row_var", "weight"), 5);
+  EXPECT_EQ(size_of("col_var", "weight"), 7);
+  EXPECT_EQ(size_of("variance", "embedding"), 35);
+  EXPECT_EQ(size_of("variance", "weight"), -1);
+  EXPECT_EQ(size_of("row_var", "embedding"), -1);
+  EXPECT_EQ(size_of("row_var", nullptr), -1);
+  float* whole = nullptr;
+  EXPECT_EQ(gramstep_state(optimizer, "row_var", &whole, nullptr), GRAMSTEP_INVALID_ARGUMENT);
+  gramstep_optimizer_destroy(optimizer);
+}
+
 }  // namespace
 }  // namespace gramstep::test

@@ -114,8 +114,8 @@ struct FactoredAdafactorUpdate {
 /// epsilons and of the weight decay. Matrices are the last two dimensions of a segment of two or more;
 /// GroupOptions::elementwise takes a segment as none.
 /// State: "row_var" [.., R, 1] and "col_var" [.., 1, C] of matrices, "variance" of all else, fp32. Sums of
-/// squares are added up in fp32 over at most 16 terms, a column's over 8, then in double, in an order that is
-/// the same on every device: as good as in double, and the same bits on CPU and GPU.
+/// squares are added up in fp32 over at most 16 terms, a column's over 8, then in double, in the same order
+/// on every device: to the same bits.
 /// Bytes a parameter of a matrix, fp32, one task: 24, in three passes: 4 for the sums by row and column, 8
 /// for the norms, 12 to apply; of all else 32, in two.
 struct Adafactor {
