@@ -95,8 +95,7 @@ std::int64_t StatePart::size() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-Places::Places(const Layout& layout, const Rule& rule)
-    : whole(treats_all_alike(rule)) {
+Places::Places(const Layout& layout, const Rule& rule) : whole(treats_all_alike(rule)) {
   parts.resize(static_cast<std::size_t>(layout.segments()));
   segments.resize(parts.size());
   sizes.resize(static_cast<std::size_t>(state_buffers(rule)));

@@ -62,6 +62,17 @@ class StageRig {
     }
     return parts;
   }
+  /// All state that outlives a step, workspace not included.
+  std::vector<float> kept_state() const {
+    std::vector<float> kept;
+    for (const auto& parts : setup.places.parts) {
+      for (const host::StatePart& part : parts) {
+        const float* begin = states[static_cast<std::size_t>(part.buffer)].data() + part.offset;
+        kept.insert(kept.end(), begin, begin + part.size());
+      }
+    }
+    return kept;
+  }
   bool is_head(int s) const { return layout.segment(s).task != shared_by_all; }
 
   void run_gram(const simt::Launch& order) {
