@@ -62,6 +62,15 @@ def assert_torchs_of_tasks(problem: Problem, rule: Rule, device: str) -> None:
     assert_as_accurate(problem, got, run_torch(problem, rule, device=device, **how), exact)
 
 
+def assert_defaults_are_torchs(rule: Rule, device: str) -> None:
+    """An option that is left out means what it means in torch.optim."""
+    assert rule.text() == rule.name
+    problem = make_problem(MATRIX_TENSORS, MATRIX_GROUPS, steps=3)
+    got = run_gramstep(problem, rule, device)
+    exact = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
+    assert_steps_right(problem, got, exact, bounded_steps(problem, rule, got))
+
+
 def assert_state_is_torchs(rule: Rule, device: str) -> None:
     """Of every tensor a rule that treats matrices apart keeps what torch does, by its names; asking
     for other state, or for that of all tensors, is refused."""

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from beside_torch import assert_state_is_torchs, assert_torchs, assert_torchs_of_tasks
-from compare import assert_steps_right
+from beside_torch import (
+    assert_defaults_are_torchs,
+    assert_state_is_torchs,
+    assert_torchs,
+    assert_torchs_of_tasks,
+)
 from gramstep_c import Layout, Optimizer
 from peers import assert_formula
 from problems import MATRIX_GROUPS, MATRIX_TENSORS, Tensor, make_problem, matrix_problem
 from rules import Rule
-from trajectories import TorchRun, bounded_steps, run_gramstep, run_torch
+from trajectories import TorchRun
 
 DECAY: dict[str, Any] = {"weight_decay": 0.1}
 UP = {"maximize": True}
@@ -77,12 +81,7 @@ def test_zero_for_a_while(device: str) -> None:
 
 
 def test_defaults_are_torchs(device: str) -> None:
-    """An option that is left out means what it means in torch.optim."""
-    problem, rule = make_problem(MATRIX_TENSORS, MATRIX_GROUPS, steps=3), Rule("Adafactor")
-    assert rule.text() == "Adafactor"
-    got = run_gramstep(problem, rule, device)
-    exact = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
-    assert_steps_right(problem, got, exact, bounded_steps(problem, rule, got))
+    assert_defaults_are_torchs(Rule("Adafactor"), device)
 
 
 def test_state_is_torchs(device: str) -> None:

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from beside_torch import assert_state_is_torchs, assert_torchs, assert_torchs_of_tasks
+from beside_torch import (
+    assert_defaults_are_torchs,
+    assert_state_is_torchs,
+    assert_torchs,
+    assert_torchs_of_tasks,
+)
 from compare import assert_as_accurate, assert_steps_right
 from matrix_steps import newton_schulz
 from problems import MATRIX_GROUPS, MATRIX_TENSORS, Problem, Tensor, make_problem, matrix_problem
@@ -86,13 +91,8 @@ def test_zero_for_a_while(device: str) -> None:
 
 
 def test_defaults_are_torchs(device: str) -> None:
-    """An option that is left out means what it means in torch.optim.Muon, but for AdamW's decay,
-    which is Muon's."""
-    problem, rule = make_problem(MATRIX_TENSORS, MATRIX_GROUPS, steps=3), Rule("Muon")
-    assert rule.text() == "Muon"
-    got = run_gramstep(problem, rule, device)
-    exact = run_torch(problem, rule, torch.float64, resume=got, foreach=False)
-    assert_steps_right(problem, got, exact, bounded_steps(problem, rule, got))
+    """But for AdamW's decay, which is Muon's."""
+    assert_defaults_are_torchs(Rule("Muon"), device)
 
 
 def test_state_is_torchs(device: str) -> None:
