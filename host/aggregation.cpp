@@ -24,6 +24,7 @@ OptimizerOptions checked_options(const AggregationOptions& options) {
                           .tasks = options.tasks,
                           .smoothing = options.smoothing,
                           .non_finite = NonFinite::skip,
+                          .precision = {.gradients = options.gradients},
                           .device = options.device};
   if (options.size < 0 || options.batch < 1) {
     throw InvalidArgument("AggregationOptions: got size " + std::to_string(options.size) +
@@ -86,26 +87,31 @@ class Aggregation::Implementation {
       throw InvalidArgument(what.text() + ": got " + std::to_string(memory.size()) +
                             " elements, expected " + std::to_string(expected));
     }
-    if (expected == 0) return;
-    if (memory.data() == nullptr ||
-        reinterpret_cast<std::uintptr_t>(memory.data()) % alignof(T) != 0) {
+    if (expected > 0) check_address(what, memory.data(), alignof(T));
+  }
+  void check_row(const host::ArgumentName& what, const void* row, DType dtype) const {
+    if (options.size > 0) check_address(what, row, static_cast<std::size_t>(size_of(dtype)));
+  }
+  void check_address(const host::ArgumentName& what, const void* address,
+                     std::size_t alignment) const {
+    if (address == nullptr || reinterpret_cast<std::uintptr_t>(address) % alignment != 0) {
       throw InvalidArgument(what.text() + ": got an address that is null or not a multiple of " +
-                            std::to_string(alignof(T)) + " bytes");
+                            std::to_string(alignment) + " bytes");
     }
-    backend->check_memory(what, memory.data());
+    backend->check_memory(what, address);
   }
 
-  void check_rows(const char* call, std::span<const float* const> rows) const {
-    if (std::ssize(rows) != options.tasks) {
-      throw InvalidArgument(std::string(call) + ": rows: got " + std::to_string(rows.size()) +
+  void check_rows(const char* call, const Rows& rows) const {
+    if (rows.count != options.tasks) {
+      throw InvalidArgument(std::string(call) + ": rows: got " + std::to_string(rows.count) +
                             ", expected " + std::to_string(options.tasks) + " (tasks)");
     }
-    for (int k = 0; k < options.tasks; ++k) {
-      check<const float>(
-          {"rows", k, call},
-          {rows[static_cast<std::size_t>(k)], static_cast<std::size_t>(options.size)},
-          options.size);
+    if (rows.dtype != options.gradients) {
+      throw InvalidArgument(std::string(call) + ": rows: got " + std::string(name_of(rows.dtype)) +
+                            ", expected " + std::string(name_of(options.gradients)) +
+                            " (AggregationOptions.gradients)");
     }
+    for (int k = 0; k < options.tasks; ++k) check_row({"rows", k, call}, rows[k], rows.dtype);
   }
 
   std::int64_t pairs() const { return std::int64_t{options.tasks} * options.tasks; }
@@ -134,12 +140,12 @@ Aggregation::Implementation& Aggregation::checked(std::string_view member) {
   return const_cast<Implementation&>(std::as_const(*this).checked(member));
 }
 
-void Aggregation::gram(std::span<const float* const> rows, std::span<double> gram, Stream stream) {
+void Aggregation::gram(const Rows& rows, std::span<double> gram, Stream stream) {
   Implementation& self = checked("gram");
   self.check_rows("Aggregation::gram", rows);
   self.check({"gram", -1, "Aggregation::gram"}, gram, self.pairs());
   self.backend->check_stream(stream);
-  self.backend->gram({nullptr, rows.data(), nullptr, {}}, stream);
+  self.backend->gram({nullptr, rows, nullptr, {}}, stream);
   self.backend->sum_gram(gram.data(), stream);
 }
 
@@ -157,24 +163,25 @@ void Aggregation::weights(std::span<const double> gram, std::span<double> weight
   self.backend->weights(gram.data(), weights.data(), given, stream);
 }
 
-void Aggregation::combine(std::span<const float* const> rows, std::span<const double> weights,
+void Aggregation::combine(const Rows& rows, std::span<const double> weights,
                           std::span<float> combined, Stream stream) {
   Implementation& self = checked("combine");
   const char* call = "Aggregation::combine";
   self.check_rows(call, rows);
   self.check({"weights", -1, call}, weights, self.options.tasks);
   self.check({"combined", -1, call}, combined, self.options.size);
-  for (const float* row : rows) {
-    const std::less<const float*> before;
-    if (before(row, combined.data() + combined.size()) &&
-        before(combined.data(), row + self.options.size)) {
+  for (int k = 0; k < rows.count; ++k) {
+    const std::less<const void*> before;
+    const ConstBuffer row{rows[k], self.options.size, rows.dtype};
+    if (before(row.data, combined.data() + combined.size()) &&
+        before(combined.data(), row.from(row.size).data)) {
       throw InvalidArgument(
           "Aggregation::combine: combined: got memory that overlaps a row, "
           "expected memory of its own");
     }
   }
   self.backend->check_stream(stream);
-  self.backend->combine(rows.data(), weights.data(), combined.data(), stream);
+  self.backend->combine(rows, weights.data(), combined.data(), stream);
 }
 
 std::vector<Solution> Aggregation::solutions(Stream stream) const {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -29,10 +28,11 @@ struct Setup {
   std::int64_t size = 0;     // elements of the flat buffer
   std::int64_t scratch = 0;  // doubles a projection
   kernels::PlanShape shape{};
+  Precision precision;
   double smoothing = 0;
   int tasks = 1;
   int states = 0;           // buffers that were taken: a rule that is set later may need fewer
-  float initial_state = 0;  // what they begin with
+  float initial_state = 0;  // what those of the rule begin with
   bool look = true;         // run the gram stage
   bool checks = true;       // skip a step whose gradient is not finite
 
@@ -49,29 +49,49 @@ struct Setup {
   std::int64_t state_size(int index) const {
     return index < states ? places.sizes[static_cast<std::size_t>(index)] : momenta();
   }
-  /// Where Backend::state(index) begins in one array of all of them that lie `apart` elements from each
-  /// other; of index = states, how long it is.
-  std::int64_t state_offset(int index, std::int64_t apart) const {
-    return std::accumulate(places.sizes.begin(), places.sizes.begin() + index, apart * index);
+  /// The type of its elements.
+  DType state_type(int index) const {
+    return index < states ? places.types[static_cast<std::size_t>(index)] : DType::float32;
   }
+  std::int64_t state_bytes(int index) const {
+    return state_size(index) * size_of(state_type(index));
+  }
+  /// Where Backend::state(index) begins in one array of all of them that lie `apart` bytes from each other;
+  /// of index = states, how long it is.
+  std::int64_t state_offset(int index, std::int64_t apart) const {
+    std::int64_t offset = apart * index;
+    for (int i = 0; i < index; ++i) offset += state_bytes(i);
+    return offset;
+  }
+  /// What Backend::state(index) begins with, its bytes; empty where they are all zero.
+  std::vector<char> initial_buffer(int index) const;
   /// Elements of all momenta; 0 for an aggregator without any.
   std::int64_t momenta() const { return traits.momentum ? 2 * tasks * momentum_stride() : 0; }
 
-  /// The names of the state that the present rule keeps of a segment.
+  /// The names of the state that is kept, with the present rule; and of a segment.
+  std::vector<std::string_view> state_names() const;
   std::vector<std::string_view> state_names(int segment) const;
+
+  /// How a step is stored whose rows, heads and state are; `params_state`: what Backend::state gives for
+  /// Places::params_buffer.
+  kernels::Storage storage(void* params_state) const;
 
   /// What the plan stage is told, but for where its memory is.
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
 };
+
+/// Numbers of any type in host memory from and to fp32; exact where they are numbers of that type.
+std::vector<float> widened(DType dtype, const void* from, std::int64_t count);
+void narrow(DType dtype, std::span<const float> from, void* to);
 
 /// What of the options may be set between steps, as the plan reads it.
 kernels::Controls controls_of(const OptimizerOptions& options);
 
 /// The memory of one step, validated.
 struct StepMemory {
-  float* params;
-  const float* const* rows;  // [K], host memory
-  const float* heads;
+  void* params;
+  Rows rows;  // [K]
+  const void* heads;
   kernels::Losses losses;
   kernels::Scaling scaling{};
 };
@@ -104,7 +124,7 @@ class Backend {
   virtual void sum_gram(double* gram, Stream stream) = 0;
   virtual void weights(const double* gram, double* weights, const kernels::Losses& losses,
                        Stream stream) = 0;
-  virtual void combine(const float* const* rows, const double* weights, float* combined,
+  virtual void combine(const Rows& rows, const double* weights, float* combined,
                        Stream stream) = 0;
 
   /// The copy of the parameters that a model is evaluated with; see kernels::EvaluationBody.
@@ -124,9 +144,9 @@ class Backend {
 
   /// The rule's state buffer of that index, or, from `states` on, the momenta: on the device; copied to
   /// and from host memory.
-  virtual float* state(int index) = 0;
-  virtual void read_state(int index, float* to) const = 0;
-  virtual void write_state(int index, const float* from) = 0;
+  virtual void* state(int index) = 0;
+  virtual void read_state(int index, void* to) const = 0;
+  virtual void write_state(int index, const void* from) = 0;
   virtual void write_step(const kernels::StepState& step,
                           const std::vector<kernels::SegmentState>& segments) = 0;
 

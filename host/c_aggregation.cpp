@@ -13,11 +13,12 @@ struct gramstep_aggregation {
 
 namespace {
 
-std::span<const float* const> rows_of(const float* const* rows, std::int32_t tasks,
-                                      const char* what) {
+/// Rows of the type that the aggregation expects: C's pointers have none.
+gs::Rows rows_of(const gramstep_aggregation& aggregation, const void* const* rows,
+                 std::int32_t tasks, const char* what) {
   const std::size_t count = extent(tasks, what);
   if (count > 0) expect_there(rows, what);
-  return {rows, count};
+  return {rows, static_cast<std::int64_t>(count), aggregation.aggregation.options().gradients};
 }
 
 /// Extents that the options imply: a C caller hands in pointers alone.
@@ -57,11 +58,11 @@ gramstep_status gramstep_aggregation_create(gramstep_aggregation** aggregation,
 void gramstep_aggregation_destroy(gramstep_aggregation* aggregation) { delete aggregation; }
 
 gramstep_status gramstep_aggregation_gram(gramstep_aggregation* aggregation,
-                                          const float* const* rows, int32_t tasks, double* gram,
+                                          const void* const* rows, int32_t tasks, double* gram,
                                           void* stream) {
   return guarded([&] {
     expect_there(aggregation, "gramstep_aggregation_gram: aggregation");
-    aggregation->aggregation.gram(rows_of(rows, tasks, "gramstep_aggregation_gram: rows"),
+    aggregation->aggregation.gram(rows_of(*aggregation, rows, tasks, "gramstep_aggregation_gram: rows"),
                                   {gram, pairs(*aggregation, false)}, as_stream(stream));
   });
 }
@@ -80,12 +81,13 @@ gramstep_status gramstep_aggregation_weights(gramstep_aggregation* aggregation, 
 }
 
 gramstep_status gramstep_aggregation_combine(gramstep_aggregation* aggregation,
-                                             const float* const* rows, int32_t row_count,
+                                             const void* const* rows, int32_t row_count,
                                              const double* weights, float* combined, void* stream) {
   return guarded([&] {
     expect_there(aggregation, "gramstep_aggregation_combine: aggregation");
     const std::int64_t size = aggregation->aggregation.options().size;
-    aggregation->aggregation.combine(rows_of(rows, row_count, "gramstep_aggregation_combine: rows"),
+    aggregation->aggregation.combine(rows_of(*aggregation, rows, row_count,
+                                             "gramstep_aggregation_combine: rows"),
                                      {weights, tasks(*aggregation, false)},
                                      {combined, static_cast<std::size_t>(size)}, as_stream(stream));
   });

@@ -126,22 +126,25 @@ gramstep_status gramstep_optimizer_create(gramstep_optimizer** optimizer,
 
 void gramstep_optimizer_destroy(gramstep_optimizer* optimizer) { delete optimizer; }
 
-gramstep_status gramstep_step(gramstep_optimizer* optimizer, float* params, int64_t params_size,
+gramstep_status gramstep_step(gramstep_optimizer* optimizer, void* params, int64_t params_size,
                               const gramstep_gradients* gradients, void* stream) {
   return guarded([&] {
     expect_there(optimizer, "gramstep_step: optimizer");
     expect_there(gradients, "gramstep_step: gradients");
     expect_struct(gradients, "gramstep_gradients");
     const gramstep_gradients& from = *gradients;
-    const std::size_t count = extent(from.tasks, "gramstep_step: tasks");
     const std::size_t losses = extent(from.losses_size, "gramstep_step: losses_size");
-    if (count > 0) expect_there(from.rows, "gramstep_step: rows");
+    extent(params_size, "gramstep_step: params_size");
+    extent(from.heads_size, "gramstep_step: heads_size");
+    if (extent(from.tasks, "gramstep_step: tasks") > 0) expect_there(from.rows, "gramstep_step: rows");
     if (losses > 0) expect_there(from.losses, "gramstep_step: losses");
+    // C's pointers have no type but what the options say.
+    const gs::Precision& precision = optimizer->optimizer.options().precision;
     optimizer->optimizer.step(
-        {params, extent(params_size, "gramstep_step: params_size")},
-        gs::Gradients{.rows = {from.rows, count},
+        {params, params_size, precision.params},
+        gs::Gradients{.rows = {from.rows, from.tasks, precision.gradients},
                       .row_size = from.row_size,
-                      .heads = {from.heads, extent(from.heads_size, "gramstep_step: heads_size")},
+                      .heads = {from.heads, from.heads_size, precision.gradients},
                       .losses = {from.losses, losses},
                       .grad_scale = from.grad_scale,
                       .found_inf = from.found_inf},
@@ -254,6 +257,21 @@ gramstep_status gramstep_state_of(gramstep_optimizer* optimizer, const char* nam
     const gs::TensorView<float> state = optimizer->optimizer.state(name, segment);
     put(data, state.data);
     put(size, state.size);
+  });
+}
+
+gramstep_status gramstep_stored_state(gramstep_optimizer* optimizer, const char* name,
+                                      const char* segment, void** data, int64_t* size,
+                                      int32_t* dtype) {
+  return guarded([&] {
+    expect_there(optimizer, "gramstep_stored_state: optimizer");
+    expect_there(name, "gramstep_stored_state: name");
+    gs::Optimizer& own = optimizer->optimizer;
+    const gs::Buffer state =
+        segment == nullptr ? own.stored_state(name) : own.stored_state(name, segment);
+    put(data, state.data);
+    put(size, state.size);
+    put(dtype, static_cast<int32_t>(state.dtype));
   });
 }
 

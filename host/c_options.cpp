@@ -32,6 +32,42 @@ Aggregator aggregator_or_sum(const char* text) {
   return text == nullptr ? Aggregator(Sum{}) : aggregator_of(text);
 }
 
+DType dtype_of_c(const char* what, int32_t value) {
+  switch (value) {
+    case GRAMSTEP_FLOAT32: return DType::float32;
+    case GRAMSTEP_BFLOAT16: return DType::bfloat16;
+    case GRAMSTEP_FLOAT16: return DType::float16;
+    default: unknown(what, value);
+  }
+}
+
+Master master_of(const gramstep_precision& from) {
+  switch (from.master) {
+    case GRAMSTEP_MASTER_NONE: return Master::none;
+    case GRAMSTEP_MASTER_FLOAT32: return Master::float32;
+    case GRAMSTEP_MASTER_REMAINDER: return Master::remainder;
+    default: unknown("gramstep_precision.master", from.master);
+  }
+}
+
+Rounding rounding_of(const gramstep_precision& from) {
+  switch (from.rounding) {
+    case GRAMSTEP_ROUND_NEAREST: return Rounding::nearest;
+    case GRAMSTEP_ROUND_STOCHASTIC: return Rounding::stochastic;
+    case GRAMSTEP_ROUND_KAHAN: return Rounding::kahan;
+    default: unknown("gramstep_precision.rounding", from.rounding);
+  }
+}
+
+Precision precision_of(const gramstep_precision& from) {
+  return {.params = dtype_of_c("gramstep_precision.params", from.params),
+          .gradients = dtype_of_c("gramstep_precision.gradients", from.gradients),
+          .master = master_of(from),
+          .states = dtype_of_c("gramstep_precision.states", from.states),
+          .rounding = rounding_of(from),
+          .seed = from.seed};
+}
+
 std::optional<DynamicLossScale> dynamic_loss_scale_of(const gramstep_options& from) {
   if (from.dynamic_loss_scale == 0) return std::nullopt;
   return DynamicLossScale{from.growth_factor, from.backoff_factor, from.growth_interval};
@@ -61,6 +97,7 @@ OptimizerOptions options_of(const gramstep_options& from) {
                            .projection = projection_of(from),
                            .smoothing = from.smoothing,
                            .non_finite = non_finite_of(from),
+                           .precision = precision_of(from.precision),
                            .device = device_of(from)};
   if (from.clip_norm != infinity) options.clip_norm = from.clip_norm;
   return options;
@@ -73,6 +110,7 @@ AggregationOptions options_of(const gramstep_aggregation_options& from) {
           .size = from.size,
           .batch = from.batch,
           .smoothing = from.smoothing,
+          .gradients = dtype_of_c("gramstep_aggregation_options.gradients", from.gradients),
           .device = device_of(from)};
 }
 

@@ -114,12 +114,14 @@ gramstep_status gramstep_loss_scale_data(const gramstep_optimizer* optimizer, co
   });
 }
 
-gramstep_status gramstep_evaluation_params(gramstep_optimizer* optimizer, const float* params,
-                                           float* out, int64_t size, void* stream) {
+gramstep_status gramstep_evaluation_params(gramstep_optimizer* optimizer, const void* params,
+                                           void* out, int64_t size, void* stream) {
   return guarded([&] {
     expect_there(optimizer, "gramstep_evaluation_params: optimizer");
-    const std::size_t count = extent(size, "gramstep_evaluation_params: size");
-    optimizer->optimizer.evaluation_params({params, count}, {out, count}, as_stream(stream));
+    extent(size, "gramstep_evaluation_params: size");
+    const gs::DType dtype = optimizer->optimizer.options().precision.params;
+    optimizer->optimizer.evaluation_params({params, size, dtype}, {out, size, dtype},
+                                           as_stream(stream));
   });
 }
 

@@ -68,8 +68,10 @@ class CpuBackend final : public Backend {
         orthogonalizer_(setup.places, leaves_, threads_),
         scratch_(setup.shape.projections * setup.scratch),
         aggregator_(setup.aggregator) {
-    const std::int64_t elements = setup.state_offset(setup.states, state_skew);
-    if (setup.initial_state != 0) std::fill_n(states_.data(), elements, setup.initial_state);
+    for (int s = 0; s < setup.states; ++s) {
+      const std::vector<char> initial = setup.initial_buffer(s);
+      if (!initial.empty()) write_state(s, initial.data());
+    }
   }
 
   void check_memory(const ArgumentName& what, const void* pointer) const override {
@@ -86,8 +88,9 @@ class CpuBackend final : public Backend {
 
   void gram(const StepMemory& memory, Stream) override {
     kernels::GramArguments arguments{};
-    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    for (int k = 0; k < setup_.tasks; ++k) arguments.rows[k] = memory.rows[k];
     arguments.heads = memory.heads;
+    arguments.row_type = arguments.head_type = setup_.precision.gradients;
     arguments.work = table();
     arguments.segments = segments_.data();
     arguments.partials = partials_.data();
@@ -114,7 +117,8 @@ class CpuBackend final : public Backend {
     if (step_.plan.skip) return;
     kernels::UpdateArguments arguments{};
     arguments.params = memory.params;
-    for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
+    for (int s = 0; s < setup_.places.rule_buffers; ++s) arguments.states[s] = state(s);
+    arguments.storage = setup_.storage(params_state());
     for (int k = 0; k < setup_.tasks; ++k) {
       arguments.rows[k] =
           setup_.traits.momentum ? momenta().before(k, setup_.tasks) : memory.rows[k];
@@ -151,14 +155,16 @@ class CpuBackend final : public Backend {
     choose_weights(arguments);
     step_.steps += 1;
   }
-  void combine(const float* const* rows, const double* weights, float* combined, Stream) override {
+  void combine(const Rows& rows, const double* weights, float* combined, Stream) override {
     float rounded[max_tasks];
+    const void* pointers[max_tasks];
     std::copy_n(weights, setup_.tasks, rounded);
+    for (int k = 0; k < setup_.tasks; ++k) pointers[k] = rows[k];
     const std::int64_t chunks = static_cast<std::int64_t>(setup_.work.chunks.size());
     in_parallel([&](int thread, int threads) {
       for (std::int64_t c = chunks * thread / threads; c < chunks * (thread + 1) / threads; ++c) {
         const kernels::Chunk& chunk = setup_.work.chunks[static_cast<std::size_t>(c)];
-        leaves_.combine(rows, rounded, setup_.tasks, chunk.begin, chunk.count,
+        leaves_.combine(rows.dtype, pointers, rounded, setup_.tasks, chunk.begin, chunk.count,
                         combined + chunk.begin);
       }
     });
@@ -166,6 +172,7 @@ class CpuBackend final : public Backend {
 
   void evaluate(const kernels::EvaluationBody& given, Stream) override {
     kernels::EvaluationBody all = given;
+    all.storage = setup_.storage(params_state());
     all.segments = segments_.data();
     in_parallel([&](int thread, int threads) {
       const std::int32_t first = first_chunk(thread, threads);
@@ -193,15 +200,16 @@ class CpuBackend final : public Backend {
   std::vector<double> read_plan(Stream) const override { return plan_; }
   void write_plan(const std::vector<double>& plan) override { plan_ = plan; }
 
-  float* state(int index) override {
-    return index < setup_.states ? states_.data() + setup_.state_offset(index, state_skew)
-                                 : momenta_.data();
+  void* state(int index) override {
+    if (index == setup_.states) return momenta_.data();
+    return states_.data() + setup_.state_offset(index, state_skew);
   }
-  void read_state(int index, float* to) const override {
-    std::copy_n(const_cast<CpuBackend*>(this)->state(index), setup_.state_size(index), to);
+  void read_state(int index, void* to) const override {
+    const void* from = const_cast<CpuBackend*>(this)->state(index);
+    std::memcpy(to, from, static_cast<std::size_t>(setup_.state_bytes(index)));
   }
-  void write_state(int index, const float* from) override {
-    std::copy_n(from, setup_.state_size(index), state(index));
+  void write_state(int index, const void* from) override {
+    std::memcpy(state(index), from, static_cast<std::size_t>(setup_.state_bytes(index)));
   }
   void write_step(const kernels::StepState& step,
                   const std::vector<kernels::SegmentState>& segments) override {
@@ -214,7 +222,12 @@ class CpuBackend final : public Backend {
  private:
   /// State buffers are skewed by 1 KiB against each other: streams that march in step through the
   /// same cache sets cost up to a tenth of the bandwidth.
-  static constexpr std::int64_t state_skew = 256;
+  static constexpr std::int64_t state_skew = 1024;
+
+  void* params_state() {
+    const int index = setup_.places.params_buffer();
+    return index < 0 ? nullptr : state(index);
+  }
 
   std::int64_t lanes_stride() const {
     return std::int64_t{kernels::pairs_of(setup_.tasks)} * gram_lanes / 2 * 3;
@@ -266,7 +279,8 @@ class CpuBackend final : public Backend {
     if (passes.normalize != nullptr) {
       over_chunks(passes.normalize);
       orthogonalizer_.run(newton_schulz(setup_.rule),
-                          arguments.states[setup_.places.orthogonalized], segments_);
+                          static_cast<float*>(arguments.states[setup_.places.orthogonalized]),
+                          segments_);
     }
     over_chunks(passes.apply);
   }
@@ -278,6 +292,7 @@ class CpuBackend final : public Backend {
     kernels::momentum_factors(kernels::SingleThread{}, aggregator_, gradients.momenta, losses,
                               setup_.tasks, factors);
     kernels::GramArguments momenta = gradients;
+    momenta.row_type = DType::float32;
     for (int k = 0; k < setup_.tasks; ++k) {
       momenta.rows[k] = gradients.momenta.after(k, setup_.tasks);
     }
@@ -324,7 +339,7 @@ class CpuBackend final : public Backend {
   std::vector<kernels::SegmentState> segments_;
   kernels::StepState step_;
   std::vector<double> plan_;
-  HugeArray<float> states_;
+  HugeArray<char> states_;
   HugeArray<float> momenta_;
   HugeArray<double> partials_;
   HugeArray<double> lanes_;
@@ -342,7 +357,7 @@ std::unique_ptr<Backend> make_cpu_backend(const Setup& setup) {
     return std::make_unique<CpuBackend>(setup);
   } catch (const std::bad_alloc&) {
     throw OutOfMemory("Optimizer: cpu: no memory for " + std::to_string(setup.states) +
-                      " state buffers of " + std::to_string(setup.size) + " fp32 elements");
+                      " state buffers of " + std::to_string(setup.size) + " elements");
   }
 }
 

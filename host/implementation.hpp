@@ -16,13 +16,14 @@ namespace gramstep::host {
 /// The pointers of a step that was found valid, so that the same step again costs no check.
 class LastStep {
  public:
-  bool is(const host::StepMemory& memory, int tasks, Stream stream) const {
-    return known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream &&
-           std::equal(memory.rows, memory.rows + tasks, rows_);
+  bool is(const host::StepMemory& memory, Stream stream) const {
+    bool same = known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream;
+    for (int k = 0; same && k < memory.rows.count; ++k) same = memory.rows[k] == rows_[k];
+    return same;
   }
   // The losses are no part of it: they are checked anew at every step.
-  void remember(const host::StepMemory& memory, int tasks, Stream stream) {
-    std::copy_n(memory.rows, tasks, rows_);
+  void remember(const host::StepMemory& memory, Stream stream) {
+    for (int k = 0; k < memory.rows.count; ++k) rows_[k] = memory.rows[k];
     params_ = memory.params;
     heads_ = memory.heads;
     stream_ = stream;
@@ -31,10 +32,10 @@ class LastStep {
 
  private:
   bool known_ = false;
-  const float* params_ = nullptr;
-  const float* heads_ = nullptr;
+  const void* params_ = nullptr;
+  const void* heads_ = nullptr;
   Stream stream_ = nullptr;
-  const float* rows_[max_tasks] = {};
+  const void* rows_[max_tasks] = {};
 };
 
 /// The backend of the setup's device.
@@ -71,20 +72,20 @@ class Optimizer::Implementation {
         setup(layout, host::validated(layout, options)),
         backend(host::make_backend(setup)) {
     for (int s = 0; s < setup.states; ++s) {
-      states.emplace_back(backend->state(s), static_cast<std::size_t>(setup.state_size(s)));
+      states.emplace_back(backend->state(s), setup.state_size(s), setup.state_type(s));
     }
   }
 
   void check(const host::StepMemory& memory, Stream stream) const {
-    if (last.is(memory, setup.tasks, stream)) return;
-    host::validate_overlap(layout, setup.tasks, memory, states);
-    host::validate_devices(layout, setup.tasks, memory, *backend);
+    if (last.is(memory, stream)) return;
+    host::validate_overlap(layout, options.precision, memory, states);
+    host::validate_devices(layout, memory, *backend);
     backend->check_stream(stream);
   }
 
   void step(const host::StepMemory& memory, Stream stream) {
     check(memory, stream);
-    last.remember(memory, setup.tasks, stream);
+    last.remember(memory, stream);
     if (setup.look) backend->gram(memory, stream);
     backend->plan(memory, stream);
     backend->update(memory, stream);
@@ -112,7 +113,7 @@ class Optimizer::Implementation {
   /// A segment's part of the state of that name. Throws InvalidArgument where the rule keeps none such, or
   /// none of that segment.
   const host::StatePart& state_part(std::string_view name, int segment) const {
-    host::index_of("Optimizer::state", name, host::state_names(options.rule));
+    host::index_of("Optimizer::state", name, setup.state_names());
     const host::StatePart* part = setup.places.part(segment, name);
     if (part != nullptr) return *part;
     const bool matrix = setup.segments[static_cast<std::size_t>(segment)].matrix != 0;
@@ -122,12 +123,23 @@ class Optimizer::Implementation {
   }
 
   /// The buffer of that state over the whole layout. Throws InvalidArgument where there is none.
-  std::span<float> whole_state(std::string_view name) const {
-    const int index = host::index_of("Optimizer::state", name, host::state_names(options.rule));
+  Buffer whole_state(std::string_view name) const {
+    const int index = host::index_of("Optimizer::state", name, setup.state_names());
+    if (name == host::params_state(options.precision)) {
+      return states[static_cast<std::size_t>(setup.places.params_buffer())];
+    }
     expect(setup.places.whole, "Optimizer::state",
            "got no segment, expected one, for " + rule_name() +
                " keeps other state of matrices than of other segments");
     return states[static_cast<std::size_t>(index)];
+  }
+
+  /// State of fp32. Throws InvalidArgument where it is of another type.
+  std::span<float> floats(std::string_view name, const Buffer& state) const {
+    expect(state.dtype == DType::float32, "Optimizer::state",
+           "got \"" + std::string(name) + "\", which is " + std::string(name_of(state.dtype)) +
+               ", expected state of float32; stored_state gives any");
+    return {static_cast<float*>(state.data), static_cast<std::size_t>(state.size)};
   }
 
   /// Hands the backend what of the options may change.
@@ -140,7 +152,7 @@ class Optimizer::Implementation {
   OptimizerOptions options;
   host::Setup setup;  // the backend refers to it
   std::unique_ptr<host::Backend> backend;
-  std::vector<std::span<float>> states;
+  std::vector<Buffer> states;
   host::LastStep last;
   mutable std::int64_t reported_skips = 0;
 };

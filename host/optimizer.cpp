@@ -28,30 +28,29 @@ Optimizer::Implementation& Optimizer::checked(std::string_view member) {
   return const_cast<Implementation&>(std::as_const(*this).checked(member));
 }
 
-void Optimizer::step(std::span<float> params, const Gradients& gradients, Stream stream) {
+void Optimizer::step(Buffer params, const Gradients& gradients, Stream stream) {
   Implementation& self = checked("step");
-  host::validate_sizes(self.layout, self.options.tasks, params, gradients);
+  host::validate_sizes(self.layout, self.options, params, gradients);
   self.step(
-      {params.data(), gradients.rows.data(), gradients.heads.data(),
+      {params.data, gradients.rows, gradients.heads.data,
        host::losses_of(self.setup, gradients.losses), host::scaling_of(gradients, *self.backend)},
       stream);
 }
 
-void Optimizer::step(std::span<float> params, std::span<const float> gradient, Stream stream) {
+void Optimizer::step(Buffer params, ConstBuffer gradient, Stream stream) {
   const Implementation& self = checked("step");
   if (self.options.tasks != 1) {
     throw InvalidArgument("Optimizer::step: gradients: got one gradient, expected " +
                           std::to_string(self.options.tasks) + " rows (tasks)");
   }
-  if (std::ssize(gradient) != self.layout.size()) {
-    throw InvalidArgument("Optimizer::step: gradient: got " + std::to_string(gradient.size()) +
+  if (gradient.size != self.layout.size()) {
+    throw InvalidArgument("Optimizer::step: gradient: got " + std::to_string(gradient.size) +
                           ", expected " + std::to_string(self.layout.size()) + " (layout.size())");
   }
-  const float* row = gradient.data();
   step(params,
-       Gradients{.rows = {&row, 1},
+       Gradients{.rows = {&gradient.data, 1, gradient.dtype},
                  .row_size = self.layout.shared_size(),
-                 .heads = gradient.subspan(static_cast<std::size_t>(self.layout.shared_size()))},
+                 .heads = gradient.from(self.layout.shared_size())},
        stream);
 }
 
@@ -117,18 +116,17 @@ void Optimizer::set_active(std::string_view segment, bool active, Stream stream)
   self.backend->set_active(index, active, stream);
 }
 
-void Optimizer::evaluation_params(std::span<const float> params, std::span<float> out,
-                                  Stream stream) {
+void Optimizer::evaluation_params(ConstBuffer params, Buffer out, Stream stream) {
   Implementation& self = checked("evaluation_params");
-  host::validate_evaluation(self.layout, params, out, *self.backend);
+  host::validate_evaluation(self.layout, self.options.precision.params, params, out, *self.backend);
   self.backend->check_stream(stream);
   kernels::EvaluationBody body{};
-  body.params = params.data();
-  body.out = out.data();
+  body.params = params.data;
+  body.out = out.data;
   std::visit(
       [&](const auto& rule) {
         if constexpr (requires { rule.averaging(); }) {
-          body.z = self.whole_state("z").data();
+          body.z = static_cast<const float*>(self.whole_state("z").data);
           // In double: it is what is left of two numbers near 1.
           body.beyond = static_cast<float>(1.0 - 1.0 / rule.averaging());
         }

@@ -7,6 +7,12 @@
 namespace gramstep::inline v1 {
 namespace {
 
+/// The types of a run's parameters and state.
+std::string named(const Precision& precision) {
+  return std::string(name_of(precision.params)) + " parameters, in " +
+         std::string(name_of(precision.states));
+}
+
 /// Throws InvalidState unless the plans keep the same state and the aggregators the same momenta: of one
 /// shape, and of one aggregator, for several give state of one shape one name.
 void expect_same_plan_state(const host::Setup& to, const host::Setup& from) {
@@ -64,7 +70,7 @@ void Optimizer::set_steps(std::int64_t steps, std::span<const std::int64_t> segm
 }
 
 std::vector<std::string_view> Optimizer::state_names() const {
-  return host::state_names(checked("state_names").options.rule);
+  return checked("state_names").setup.state_names();
 }
 
 std::vector<std::string_view> Optimizer::state_names(std::string_view segment) const {
@@ -73,15 +79,25 @@ std::vector<std::string_view> Optimizer::state_names(std::string_view segment) c
 }
 
 std::span<float> Optimizer::state(std::string_view name) {
-  Implementation& self = checked("state");
-  return self.whole_state(name);
+  return checked("state").floats(name, stored_state(name));
+}
+
+Buffer Optimizer::stored_state(std::string_view name) {
+  return checked("stored_state").whole_state(name);
+}
+
+Buffer Optimizer::stored_state(std::string_view name, std::string_view segment) {
+  const Implementation& self = checked("stored_state");
+  const host::StatePart& part = self.state_part(name, self.layout.index(segment));
+  const Buffer& buffer = self.states[static_cast<std::size_t>(part.buffer)];
+  return {buffer.from(part.offset).data, part.size(), buffer.dtype};
 }
 
 TensorView<float> Optimizer::state(std::string_view name, std::string_view segment) {
   Implementation& self = checked("state");
   const host::StatePart& part = self.state_part(name, self.layout.index(segment));
-  float* buffer = self.states[static_cast<std::size_t>(part.buffer)].data();
-  return {buffer + part.offset, part.size(), part.shape};
+  const std::span<float> state = self.floats(name, stored_state(name, segment));
+  return {state.data(), part.size(), part.shape};
 }
 
 std::vector<std::string_view> Optimizer::segment_state_names() const {
@@ -150,7 +166,7 @@ std::span<float> Optimizer::task_momentum(int task, Stream stream) {
                           ", expected a task of an aggregator with momentum");
   }
   const int buffer = kernels::current_buffer(self.backend->read_step(stream));
-  float* rows = self.backend->state(self.setup.states);
+  auto* rows = static_cast<float*>(self.backend->state(self.setup.states));
   return {rows + (buffer * self.setup.tasks + task) * self.setup.momentum_stride(),
           static_cast<std::size_t>(self.layout.shared_size())};
 }
@@ -170,6 +186,12 @@ void Optimizer::copy_state(const Optimizer& from) {
   }
   auto segments = self.backend->read_segments(nullptr);
   const auto theirs = other.backend->read_segments(nullptr);
+  const Precision& stored = self.setup.precision;
+  const Precision& offered = other.setup.precision;
+  if (stored.states != offered.states || stored.params != offered.params) {
+    throw InvalidState("Optimizer::copy_state: got state beside " + named(offered) +
+                       ", expected it beside " + named(stored));
+  }
   if (state_names() != from.state_names() || segment_state_names() != from.segment_state_names() ||
       !std::ranges::equal(segments, theirs, {}, &kernels::SegmentState::matrix,
                           &kernels::SegmentState::matrix)) {
@@ -186,13 +208,15 @@ void Optimizer::copy_state(const Optimizer& from) {
   step.controls = own.controls;
   step.loss_scale = own.loss_scale;
   self.reported_skips = step.skipped_steps;
-  std::vector<float> buffer;
+  std::vector<char> buffer;
   const auto copy_buffer = [&](int to, int source) {
-    buffer.resize(static_cast<std::size_t>(self.setup.state_size(to)));
+    buffer.resize(static_cast<std::size_t>(self.setup.state_bytes(to)));
     other.backend->read_state(source, buffer.data());
     self.backend->write_state(to, buffer.data());
   };
   for (int s = 0; s < host::state_buffers(self.options.rule); ++s) copy_buffer(s, s);
+  const int params_buffer = self.setup.places.params_buffer();
+  if (params_buffer >= 0) copy_buffer(params_buffer, other.setup.places.params_buffer());
   if (self.setup.traits.momentum) copy_buffer(self.setup.states, other.setup.states);
   self.backend->write_plan(other.backend->read_plan(nullptr));
   self.backend->write_step(step, segments);

@@ -95,10 +95,12 @@ std::int64_t StatePart::size() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-Places::Places(const Layout& layout, const Rule& rule) : whole(treats_all_alike(rule)) {
+Places::Places(const Layout& layout, const Rule& rule, const Precision& precision)
+    : whole(treats_all_alike(rule)), rule_buffers(state_buffers(rule)) {
   parts.resize(static_cast<std::size_t>(layout.segments()));
   segments.resize(parts.size());
-  sizes.resize(static_cast<std::size_t>(state_buffers(rule)));
+  sizes.resize(static_cast<std::size_t>(rule_buffers));
+  types.assign(sizes.size(), precision.states);
   std::vector<int> by_offset(parts.size());
   std::iota(by_offset.begin(), by_offset.end(), 0);
   std::ranges::stable_sort(by_offset, {}, [&](int s) { return layout.segment(s).offset; });
@@ -113,6 +115,20 @@ Places::Places(const Layout& layout, const Rule& rule) : whole(treats_all_alike(
     place(rule, s, segment);
   }
   place_batches();
+  place_params_state(layout, precision);
+}
+
+void Places::place_params_state(const Layout& layout, const Precision& precision) {
+  const std::string_view name = params_state(precision);
+  if (name.empty()) return;
+  sizes.push_back(layout.size());
+  types.push_back(precision.master == Master::float32     ? DType::float32
+                  : precision.master == Master::remainder ? DType::int16
+                                                          : precision.params);
+  for (std::size_t s = 0; s < parts.size(); ++s) {
+    const Segment segment = layout.segment(static_cast<int>(s));
+    parts[s].push_back({name, rule_buffers, segment.offset, segment.shape});
+  }
 }
 
 /// Gives a segment its part of each buffer; of what is made orthogonal, its part of a batch.
@@ -172,6 +188,12 @@ std::span<const StatePiece> state_pieces(const Rule& rule, bool matrix) {
 
 NewtonSchulz newton_schulz(const Rule& rule) {
   return std::visit([](const auto& held) { return rules::newton_schulz(held); }, rule);
+}
+
+std::string_view params_state(const Precision& precision) {
+  if (precision.master == Master::float32) return "master";
+  if (precision.master == Master::remainder) return "remainder";
+  return precision.rounding == Rounding::kahan ? "compensation" : "";
 }
 
 int state_buffers(const Rule& rule) {

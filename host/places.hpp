@@ -36,6 +36,7 @@ struct MatrixBatch {
 struct Places {
   std::vector<std::vector<StatePart>> parts;  // [segments], what has a name
   std::vector<std::int64_t> sizes;            // elements of each buffer
+  std::vector<DType> types;                   // and their type
   std::array<bool, 2> kinds{};  // whether there are segments that are no matrix, and matrices
   bool whole;                   // whether all are treated alike: buffers are as the parameters
   std::vector<kernels::SegmentPlace> segments;
@@ -44,8 +45,13 @@ struct Places {
   std::int64_t sums = 0;             // doubles that tiles add up
   std::vector<MatrixBatch> batches;  // that are made orthogonal
   std::size_t orthogonalized = 0;    // the buffer they are in
+  int rule_buffers;                  // the first of the buffers; the others are the parameters'
 
-  Places(const Layout& layout, const Rule& rule);
+  Places(const Layout& layout, const Rule& rule, const Precision& precision);
+
+  int buffers() const { return static_cast<int>(sizes.size()); }
+  /// The buffer of what is kept beside the parameters, master, remainders or compensations; -1 for none.
+  int params_buffer() const { return buffers() > rule_buffers ? rule_buffers : -1; }
 
   /// A segment's part of that name; null where it has none.
   const StatePart* part(int segment, std::string_view name) const;
@@ -58,6 +64,7 @@ struct Places {
  private:
   void place(const Rule& rule, int segment, const Segment& its);
   void place_batches();
+  void place_params_state(const Layout& layout, const Precision& precision);
 };
 
 /// The pieces of state that a rule keeps of a matrix, or of any other segment.
@@ -68,6 +75,9 @@ NewtonSchulz newton_schulz(const Rule& rule);
 
 /// How many buffers they take.
 int state_buffers(const Rule& rule);
+
+/// The name of what is kept beside the parameters; empty for nothing.
+std::string_view params_state(const Precision& precision);
 
 /// The names of them all, each once, and of the scalars that it keeps by segment.
 std::vector<std::string_view> state_names(const Rule& rule);

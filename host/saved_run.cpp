@@ -50,11 +50,19 @@ std::vector<std::string_view> plan_names(const host::Setup& setup) {
   return names;
 }
 
-/// The whole of a backend's state buffer of that index.
+/// The whole of a backend's state buffer of that index, in fp32, which holds every type's numbers.
 std::vector<float> read_buffer(const host::Setup& setup, const host::Backend& backend, int index) {
-  std::vector<float> buffer(static_cast<std::size_t>(setup.state_size(index)));
+  std::vector<char> buffer(static_cast<std::size_t>(setup.state_bytes(index)));
   backend.read_state(index, buffer.data());
-  return buffer;
+  return host::widened(setup.state_type(index), buffer.data(), setup.state_size(index));
+}
+
+/// Replaces it by numbers of its type.
+void write_buffer(const host::Setup& setup, host::Backend& backend, int index,
+                  const std::vector<float>& numbers) {
+  std::vector<char> buffer(static_cast<std::size_t>(setup.state_bytes(index)));
+  host::narrow(setup.state_type(index), numbers, buffer.data());
+  backend.write_state(index, buffer.data());
 }
 
 /// Calls visit(segment name, part) for what the present rule keeps in a buffer, by name.
@@ -159,7 +167,7 @@ SavedRun Optimizer::export_run(Stream stream) const {
       to.scalars[std::string(scalars[i])] = state.kept[i];
     }
   });
-  for (int b = 0; b < host::state_buffers(self.options.rule); ++b) {
+  for (int b = 0; b < self.setup.states; ++b) {
     const auto buffer = read_buffer(self.setup, *self.backend, b);
     for_parts(self.layout, self.setup, b, [&](const std::string& segment, const auto& part) {
       run.segments[segment].state[std::string(part.name)] =
@@ -205,13 +213,13 @@ void Optimizer::import_run(const SavedRun& run, Stream stream) {
   });
   self.options.loss_scale = run.loss_scale;
   self.backend->write_step(step, counted);
-  for (int b = 0; b < host::state_buffers(self.options.rule); ++b) {
+  for (int b = 0; b < self.setup.states; ++b) {
     auto buffer = read_buffer(self.setup, *self.backend, b);
     for_parts(self.layout, self.setup, b, [&](const std::string& segment, const auto& part) {
       const auto& from = run.segments.at(segment).state.at(std::string(part.name));
       std::ranges::copy(from, buffer.begin() + part.offset);
     });
-    self.backend->write_state(b, buffer.data());
+    write_buffer(self.setup, *self.backend, b, buffer);
   }
   if (self.setup.traits.momentum) {
     auto buffer = read_buffer(self.setup, *self.backend, self.setup.states);
@@ -221,7 +229,7 @@ void Optimizer::import_run(const SavedRun& run, Stream stream) {
         std::ranges::copy(from.task_momentum[k], buffer.begin() + at + segment.offset);
       }
     });
-    self.backend->write_state(self.setup.states, buffer.data());
+    write_buffer(self.setup, *self.backend, self.setup.states, buffer);
   }
   if (run.plan.empty()) return;
   const std::map<int, int> saved = saved_projections(self.layout, self.setup, run);

@@ -1,5 +1,6 @@
 // What follows from a layout and options, once.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "host/backend.hpp"
@@ -46,6 +47,26 @@ kernels::StepState fresh_step(const OptimizerOptions& options) {
 
 }  // namespace
 
+std::vector<float> widened(DType dtype, const void* from, std::int64_t count) {
+  std::vector<float> numbers(static_cast<std::size_t>(count));
+  if (dtype == DType::float32) std::memcpy(numbers.data(), from, numbers.size() * sizeof(float));
+  const auto* stored = static_cast<const std::uint16_t*>(from);
+  for (std::size_t i = 0; dtype != DType::float32 && i < numbers.size(); ++i) {
+    numbers[i] = dtype == DType::int16 ? static_cast<float>(static_cast<std::int16_t>(stored[i]))
+                                       : kernels::widened(dtype, stored[i]);
+  }
+  return numbers;
+}
+
+void narrow(DType dtype, std::span<const float> from, void* to) {
+  if (dtype == DType::float32) std::memcpy(to, from.data(), from.size_bytes());
+  auto* stored = static_cast<std::uint16_t*>(to);
+  for (std::size_t i = 0; dtype != DType::float32 && i < from.size(); ++i) {
+    stored[i] = dtype == DType::int16 ? static_cast<std::uint16_t>(static_cast<int>(from[i]))
+                                      : kernels::narrowed(dtype, from[i]);
+  }
+}
+
 kernels::Controls controls_of(const OptimizerOptions& options) {
   kernels::Controls controls;
   controls.rule = kernels::OneOfT<Rule>(options.rule);
@@ -58,7 +79,7 @@ kernels::Controls controls_of(const OptimizerOptions& options) {
 Setup::Setup(const Layout& layout, const OptimizerOptions& options)
     : projection_of(projections(layout, options.projection)),
       work(layout, projection_of),
-      places(layout, options.rule),
+      places(layout, options.rule, options.precision),
       groups(settings_of(layout)),
       segments(fresh_segments(layout, projection_of, places)),
       initial(fresh_step(options)),
@@ -67,9 +88,10 @@ Setup::Setup(const Layout& layout, const OptimizerOptions& options)
       traits(traits_of(aggregator, options.tasks)),
       device(options.device),
       size(layout.size()),
+      precision(options.precision),
       smoothing(options.smoothing),
       tasks(options.tasks),
-      states(state_buffers(options.rule)),
+      states(places.buffers()),
       initial_state(
           std::visit([](const auto& held) { return rules::initial_state(held); }, options.rule)) {
   scratch = kernels::plan_scratch(tasks) + traits.scratch;
@@ -90,8 +112,35 @@ std::vector<double> Setup::fresh_plan() const {
   return block;
 }
 
-std::vector<std::string_view> Setup::state_names(int segment) const {
+std::vector<char> Setup::initial_buffer(int index) const {
+  if (initial_state == 0 || index >= places.rule_buffers) return {};
+  std::vector<char> bytes(static_cast<std::size_t>(state_bytes(index)));
+  const std::vector<float> numbers(static_cast<std::size_t>(state_size(index)), initial_state);
+  narrow(state_type(index), numbers, bytes.data());
+  return bytes;
+}
+
+kernels::Storage Setup::storage(void* params_state) const {
+  const bool master = precision.master == Master::float32;
+  return {.params = precision.params,
+          .rows = traits.momentum ? DType::float32 : precision.gradients,
+          .heads = precision.gradients,
+          .states = precision.states,
+          .rounding = precision.rounding,
+          .seed = precision.seed,
+          .master = master ? static_cast<float*>(params_state) : nullptr,
+          .low = master ? nullptr : params_state,
+          .remainder = precision.master == Master::remainder};
+}
+
+std::vector<std::string_view> Setup::state_names() const {
   std::vector<std::string_view> names = host::state_names(rule);
+  if (places.params_buffer() >= 0) names.push_back(params_state(precision));
+  return names;
+}
+
+std::vector<std::string_view> Setup::state_names(int segment) const {
+  std::vector<std::string_view> names = state_names();
   std::erase_if(names, [&](auto name) { return places.part(segment, name) == nullptr; });
   return names;
 }

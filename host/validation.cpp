@@ -93,28 +93,34 @@ void expect_within(const char* what, int got, int low, int high) {
 /// Memory with a name for messages.
 struct Region {
   ArgumentName name;
-  const float* data;
-  std::int64_t size;
+  ConstBuffer memory;
 
   bool overlaps(const Region& other) const {
-    const std::less<const float*> before;
-    return size > 0 && other.size > 0 && before(data, other.data + other.size) &&
-           before(other.data, data + size);
+    const std::less<const void*> before;
+    return memory.size > 0 && other.memory.size > 0 && before(memory.data, other.end()) &&
+           before(other.memory.data, end());
   }
+  const void* end() const { return memory.from(memory.size).data; }
 };
 
-/// There, and aligned to fp32, unless it is empty.
-void expect_floats(const Region& region) {
-  if (region.size == 0) return;
-  if (region.data == nullptr) {
-    throw InvalidArgument(region.name.text() + ": got null, expected " +
-                          std::to_string(region.size) + " elements");
+/// There, of that type and aligned to it, unless it is empty.
+void expect_elements(const Region& region, DType dtype) {
+  const ConstBuffer& memory = region.memory;
+  if (memory.size == 0) return;
+  if (memory.dtype != dtype) {
+    throw InvalidArgument(region.name.text() + ": got " + std::string(name_of(memory.dtype)) +
+                          ", expected " + std::string(name_of(dtype)) +
+                          " (OptimizerOptions.precision)");
   }
-  const auto address = reinterpret_cast<std::uintptr_t>(region.data);
-  if (address % alignof(float) == 0) return;
+  if (memory.data == nullptr) {
+    throw InvalidArgument(region.name.text() + ": got null, expected " +
+                          std::to_string(memory.size) + " elements");
+  }
+  const auto address = reinterpret_cast<std::uintptr_t>(memory.data);
+  if (address % static_cast<std::uintptr_t>(size_of(dtype)) == 0) return;
   std::ostringstream message;
-  message << region.name.text() << ": got address 0x" << std::hex << address
-          << ", expected a multiple of 4 bytes";
+  message << region.name.text() << ": got address 0x" << std::hex << address << std::dec
+          << ", expected a multiple of " << size_of(dtype) << " bytes";
   throw InvalidArgument(message.str());
 }
 
@@ -145,6 +151,47 @@ void validate_dynamic_loss_scale(const OptimizerOptions& options) {
          dynamic.growth_interval, "a number of steps > 0");
   expect(options.non_finite != NonFinite::propagate, "OptimizerOptions.dynamic_loss_scale",
          "got NonFinite::propagate, expected a policy that skips gradients that are not finite");
+}
+
+/// Whether the rule's state is moments by element, which any type can hold.
+bool keeps_moments(const Rule& rule) {
+  return std::visit(
+      [&](const auto& held) {
+        using Held = std::decay_t<decltype(held)>;
+        if (rules::TreatsMatricesApart<Held> || state_buffers(rule) == 0) return false;
+        return !requires { held.averaging(); };
+      },
+      rule);
+}
+
+void validate_precision(const OptimizerOptions& options) {
+  const Precision& precision = options.precision;
+  const auto name = [](DType dtype) { return std::string("got ") + std::string(name_of(dtype)); };
+  const bool narrow_params = precision.params != DType::float32;
+  for (const auto& [what, dtype] : {std::pair{"OptimizerOptions.precision.params", precision.params},
+                                    std::pair{"OptimizerOptions.precision.gradients",
+                                              precision.gradients}}) {
+    expect(dtype != DType::int16, what, name(dtype) + ", expected float32, bfloat16 or float16");
+  }
+  expect(precision.states == DType::float32 || precision.states == DType::bfloat16,
+         "OptimizerOptions.precision.states",
+         name(precision.states) + ", expected float32 or bfloat16");
+  expect(precision.states == DType::float32 || keeps_moments(options.rule),
+         "OptimizerOptions.precision.states",
+         name(precision.states) + ", expected float32 for a rule whose state is not moments by element");
+  const char* const master = "OptimizerOptions.precision.master";
+  expect(precision.master == Master::none || narrow_params, master,
+         "got a master, expected none for parameters of float32");
+  expect(precision.master != Master::remainder || precision.params == DType::bfloat16, master,
+         "got remainder, expected parameters of bfloat16, not " +
+             std::string(name_of(precision.params)));
+  const bool rounded_params = narrow_params && precision.master == Master::none;
+  const char* const rounding = "OptimizerOptions.precision.rounding";
+  expect(precision.rounding != Rounding::kahan || rounded_params, rounding,
+         "got kahan, expected 16-bit parameters without a master");
+  expect(precision.rounding != Rounding::stochastic || rounded_params ||
+             precision.states != DType::float32,
+         rounding, "got stochastic, expected 16-bit parameters without a master, or 16-bit state");
 }
 
 std::string listed(std::span<const std::string_view> names) {
@@ -188,6 +235,7 @@ void validate(const Layout& layout, const OptimizerOptions& options) {
   std::visit([&](const auto& aggregator) { aggregator.validate(options.tasks); },
              options.aggregator);
   validate_schedule(options);
+  validate_precision(options);
   if (options.clip_norm) expect_positive("OptimizerOptions.clip_norm", *options.clip_norm);
   expect_loss_scale("OptimizerOptions.loss_scale", options.loss_scale, options);
   validate_dynamic_loss_scale(options);
@@ -203,17 +251,19 @@ void validate(const Layout& layout, const OptimizerOptions& options) {
   expect_within("OptimizerOptions.device.threads", options.device.threads, 0, 1023);
 }
 
-void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
+void validate_sizes(const Layout& layout, const OptimizerOptions& options, const Buffer& params,
                     const Gradients& gradients) {
-  expect_count(params_name, std::ssize(params), layout.size(), "layout.size()");
-  expect_count({"gradients.rows"}, std::ssize(gradients.rows), tasks, "tasks");
+  const Precision& precision = options.precision;
+  expect_count(params_name, params.size, layout.size(), "layout.size()");
+  expect_count({"gradients.rows"}, gradients.rows.count, options.tasks, "tasks");
   expect_count({"gradients.row_size"}, gradients.row_size, layout.shared_size(),
                "layout.shared_size()");
-  expect_count(heads_name, std::ssize(gradients.heads), layout.heads_size(), "layout.heads_size()");
-  expect_floats({params_name, params.data(), layout.size()});
-  expect_floats({heads_name, gradients.heads.data(), layout.heads_size()});
-  for (int k = 0; k < tasks; ++k) {
-    expect_floats({row_name(k), gradients.rows[static_cast<std::size_t>(k)], layout.shared_size()});
+  expect_count(heads_name, gradients.heads.size, layout.heads_size(), "layout.heads_size()");
+  expect_elements({params_name, params}, precision.params);
+  expect_elements({heads_name, gradients.heads}, precision.gradients);
+  for (int k = 0; k < options.tasks; ++k) {
+    const ConstBuffer row{gradients.rows[k], layout.shared_size(), gradients.rows.dtype};
+    expect_elements({row_name(k), row}, precision.gradients);
   }
 }
 
@@ -236,7 +286,7 @@ kernels::Losses losses_of(const Setup& setup, std::span<const float> losses) {
         (result.needed ? ", because " + std::string(setup.traits.name) + " needs the losses"
                        : std::string()));
   }
-  expect_floats({{"gradients.losses"}, losses.data(), setup.tasks});
+  expect_elements({{"gradients.losses"}, losses}, DType::float32);
   if (is_device_memory(losses.data())) {
     expect(setup.device.kind == Device::Kind::cuda, "Optimizer::step: gradients.losses",
            "got memory of a CUDA device, expected host memory for an optimizer on the CPU");
@@ -259,23 +309,23 @@ kernels::Scaling scaling_of(const Gradients& gradients, const Backend& backend) 
   for (const auto& [name, pointer] : {std::pair{"gradients.grad_scale", gradients.grad_scale},
                                       std::pair{"gradients.found_inf", gradients.found_inf}}) {
     if (pointer == nullptr) continue;
-    expect_floats({{name}, pointer, 1});
+    expect_elements({{name}, ConstBuffer(pointer, 1, DType::float32)}, DType::float32);
     backend.check_memory({name}, pointer);
   }
   return {gradients.grad_scale, gradients.found_inf};
 }
 
-void validate_evaluation(const Layout& layout, std::span<const float> params, std::span<float> out,
-                         const Backend& backend) {
+void validate_evaluation(const Layout& layout, DType dtype, const ConstBuffer& params,
+                         const Buffer& out, const Backend& backend) {
   constexpr const char* call = "Optimizer::evaluation_params";
-  const Region from{{"params", -1, call}, params.data(), std::ssize(params)};
-  const Region to{{"out", -1, call}, out.data(), std::ssize(out)};
+  const Region from{{"params", -1, call}, params};
+  const Region to{{"out", -1, call}, out};
   for (const Region& each : {from, to}) {
-    expect_count(each.name, each.size, layout.size(), "layout.size()");
-    expect_floats(each);
-    if (each.size > 0) backend.check_memory(each.name, each.data);
+    expect_count(each.name, each.memory.size, layout.size(), "layout.size()");
+    expect_elements(each, dtype);
+    if (each.memory.size > 0) backend.check_memory(each.name, each.memory.data);
   }
-  if (from.data != to.data) expect_apart(to, from, "params");
+  if (params.data != out.data) expect_apart(to, from, "params");
 }
 
 void expect_state_allows(const Rule& present, const Rule& next) {
@@ -295,32 +345,30 @@ void expect_state_allows(const Rule& present, const Rule& next) {
                      all(present));
 }
 
-namespace {
-Region region_of(std::span<const float> state) {
-  return {{"state"}, state.data(), std::ssize(state)};
-}
-}  // namespace
-
-void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
-                      std::span<const std::span<float>> states) {
-  const Region params{params_name, memory.params, layout.size()};
-  const auto check_gradient = [&](const Region& gradient) {
-    expect_apart(gradient, params, "params");
-    for (const auto& state : states)
-      expect_apart(gradient, region_of(state), "the optimizer's state");
+void validate_overlap(const Layout& layout, const Precision& precision, const StepMemory& memory,
+                      std::span<const Buffer> states) {
+  const Region params{params_name, {memory.params, layout.size(), precision.params}};
+  const auto expect_apart_from_state = [&](const Region& region) {
+    for (const Buffer& state : states) {
+      expect_apart(region, {{"state"}, state}, "the optimizer's state");
+    }
   };
-  for (const auto& state : states) expect_apart(params, region_of(state), "the optimizer's state");
-  check_gradient({heads_name, memory.heads, layout.heads_size()});
-  for (int k = 0; k < tasks; ++k) {
-    check_gradient({row_name(k), memory.rows[k], layout.shared_size()});
+  const auto check_gradient = [&](const ArgumentName& name, const void* data, std::int64_t size) {
+    const Region gradient{name, {data, size, precision.gradients}};
+    expect_apart(gradient, params, "params");
+    expect_apart_from_state(gradient);
+  };
+  expect_apart_from_state(params);
+  check_gradient(heads_name, memory.heads, layout.heads_size());
+  for (int k = 0; k < memory.rows.count; ++k) {
+    check_gradient(row_name(k), memory.rows[k], layout.shared_size());
   }
 }
 
-void validate_devices(const Layout& layout, int tasks, const StepMemory& memory,
-                      const Backend& backend) {
+void validate_devices(const Layout& layout, const StepMemory& memory, const Backend& backend) {
   if (layout.size() > 0) backend.check_memory(params_name, memory.params);
   if (layout.heads_size() > 0) backend.check_memory(heads_name, memory.heads);
-  for (int k = 0; k < tasks && layout.shared_size() > 0; ++k) {
+  for (int k = 0; k < memory.rows.count && layout.shared_size() > 0; ++k) {
     backend.check_memory(row_name(k), memory.rows[k]);
   }
 }

@@ -15,9 +15,9 @@ void expect_loss_scale(const char* what, double value, const OptimizerOptions& o
 /// Throws InvalidArgument unless the options make sense together and for that layout.
 void validate(const Layout& layout, const OptimizerOptions& options);
 
-/// Throws InvalidArgument unless the step's memory has the sizes that the layout asks for, is there,
+/// Throws InvalidArgument unless the step's memory has the types and sizes that are asked for, is there,
 /// and is aligned to its elements. Like validate_overlap, takes no memory unless it throws.
-void validate_sizes(const Layout& layout, int tasks, std::span<float> params,
+void validate_sizes(const Layout& layout, const OptimizerOptions& options, const Buffer& params,
                     const Gradients& gradients);
 
 /// Throws InvalidArgument unless that many steps can have been taken; `what` names the count.
@@ -34,18 +34,17 @@ kernels::Scaling scaling_of(const Gradients& gradients, const Backend& backend);
 
 /// Throws InvalidArgument unless both are the flat buffer's, on the backend's device, and the same or
 /// apart.
-void validate_evaluation(const Layout& layout, std::span<const float> params, std::span<float> out,
-                         const Backend& backend);
+void validate_evaluation(const Layout& layout, DType dtype, const ConstBuffer& params,
+                         const Buffer& out, const Backend& backend);
 
 /// Throws InvalidState unless the state that one rule keeps is all that the other needs.
 void expect_state_allows(const Rule& present, const Rule& next);
 
 /// Throws InvalidArgument where memory that the step writes overlaps other memory of the step.
-void validate_overlap(const Layout& layout, int tasks, const StepMemory& memory,
-                      std::span<const std::span<float>> states);
+void validate_overlap(const Layout& layout, const Precision& precision, const StepMemory& memory,
+                      std::span<const Buffer> states);
 
 /// Throws InvalidArgument unless the step's memory is the backend's device's.
-void validate_devices(const Layout& layout, int tasks, const StepMemory& memory,
-                      const Backend& backend);
+void validate_devices(const Layout& layout, const StepMemory& memory, const Backend& backend);
 
 }  // namespace gramstep::host

@@ -13,9 +13,12 @@ void launch_gram_sum(const GramSumBody& body, Stream stream) {
   launch(body, 1, stream, "launch of the sum of G");
 }
 
-void launch_combine(const CombineBody& body, Stream stream) {
+template <class Type>
+void launch_combine(const CombineBody<Type>& body, Stream stream) {
   launch(body, body.chunk_count, stream, "launch of the combination");
 }
+template void launch_combine(const CombineBody<Float32>& body, Stream stream);
+template void launch_combine(const CombineBody<AnyType>& body, Stream stream);
 
 void launch_evaluation(const EvaluationBody& body, Stream stream) {
   launch(body, body.chunk_count, stream, "launch of the evaluation's parameters");

@@ -26,13 +26,15 @@ struct GramSumBody {
 };
 
 /// combined = sum_k weights_k rows_k, with the roundings of the update stage. Blocks take chunks.
-/// Traffic: K reads and a write of 4 bytes an element.
+/// Traffic: K reads of a row's element and a write of 4 bytes an element.
+template <class Type>
 struct CombineBody {
   static constexpr int threads = update_threads;
-  const float* rows[max_tasks];
+  const void* rows[max_tasks];
   const double* weights;  // [K]
   float* combined;
   const Chunk* chunks;
+  DType row_type;
   std::int32_t chunk_count;
   std::int32_t tasks;
   bool aligned;  // all pointers on 16 bytes
@@ -61,7 +63,7 @@ struct CombineBody {
                            int end) const {
     for (int i = begin + Width * x.thread(); i < end; i += Width * x.threads()) {
       float d[Width];
-      kernels::combine<0>(rows, shared.weights, tasks, first + i, d);
+      kernels::combine<0>(Type(row_type), rows, shared.weights, tasks, first + i, d);
       store(d, combined + first + i);
     }
   }
@@ -69,13 +71,14 @@ struct CombineBody {
 
 /// out = params + beyond (z - params): from y to the average x of a schedule-free rule, where
 /// y = (1 - share) z + share x and beyond = 1 - 1 / share; a copy where a segment took no step yet, or
-/// there is no z. Blocks take chunks. Traffic: two reads and a write of 4 bytes an element. out may be
-/// params.
+/// there is no z. Blocks take chunks. Traffic: two reads and a write an element. out, of the parameters'
+/// type, may be params.
 struct EvaluationBody {
   static constexpr int threads = update_threads;
-  const float* params;
+  const void* params;
   const float* z;  // null: no average
-  float* out;
+  void* out;
+  Storage storage;
   const Chunk* chunks;
   const SegmentState* segments;
   std::int32_t chunk_count;
@@ -87,10 +90,13 @@ struct EvaluationBody {
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
     for (std::int64_t c = x.block(); c < chunk_count; c += x.blocks()) {
       const Chunk chunk = chunks[c];
-      const bool averaged = z != nullptr && segments[chunk.segment].steps > 0;
+      const bool begun = segments[chunk.segment].steps > 0;
       for (int i = x.thread(); i < chunk.count; i += x.threads()) {
         const std::int64_t at = chunk.begin + i;
-        out[at] = averaged ? lerp(params[at], z[at], beyond) : params[at];
+        float p[1];
+        load_params(storage, params, !begun, at, p);
+        if (z != nullptr && begun) p[0] = lerp(p[0], z[at], beyond);
+        store(storage.params, p, out, at);
       }
     }
   }

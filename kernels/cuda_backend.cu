@@ -40,7 +40,16 @@ const Setup& with_device(const Setup& setup) {
   return setup;
 }
 
+/// Bytes between state buffers, whose sizes are multiples of segment_alignment elements: all begin on 16.
+constexpr std::int64_t state_apart = 0;
+
 bool on_vectors(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
+bool on_vectors(const Rows& rows) {
+  for (int k = 0; k < rows.count; ++k) {
+    if (!on_vectors(rows[k])) return false;
+  }
+  return true;
+}
 
 /// All device memory of an optimizer; made and freed with its device current.
 struct Memory {
@@ -54,7 +63,7 @@ struct Memory {
         measures(std::ssize(setup.work.chunks) * rules::max_measures, "norms by segment"),
         step(std::vector{setup.initial}, "the step's state"),
         plan(setup.fresh_plan(), "the plan"),
-        states(setup.state_offset(setup.states, 0), "the rule's state"),
+        states(setup.state_offset(setup.states, state_apart), "the rule's state"),
         places(setup.places.segments, "the places of segments' state"),
         tiles(setup.places.tiles, "the tiles of matrices"),
         lines(setup.places.lines, "the lines of matrices"),
@@ -66,8 +75,14 @@ struct Memory {
       orthogonalizer = std::make_unique<kernels::Orthogonalizer>(setup.places.batches);
     }
     if (setup.initial_state == 0) return;
-    const auto elements = static_cast<std::size_t>(setup.state_offset(setup.states, 0));
-    states.write(std::vector<float>(elements, setup.initial_state).data());
+    std::vector<char> initial;
+    for (int s = 0; s < setup.states; ++s) {
+      initial.resize(static_cast<std::size_t>(setup.state_offset(s, state_apart)));
+      const std::vector<char> buffer = setup.initial_buffer(s);
+      initial.insert(initial.end(), buffer.begin(), buffer.end());
+    }
+    initial.resize(static_cast<std::size_t>(setup.state_offset(setup.states, state_apart)));
+    states.write(initial.data());
   }
 
   DeviceArray<kernels::Chunk> chunks;
@@ -79,7 +94,7 @@ struct Memory {
   DeviceArray<double> measures;
   DeviceArray<kernels::StepState> step;
   DeviceArray<double> plan;
-  DeviceArray<float> states;
+  DeviceArray<char> states;
   DeviceArray<kernels::SegmentPlace> places;
   DeviceArray<kernels::Tile> tiles;
   DeviceArray<kernels::Lines> lines;
@@ -170,23 +185,31 @@ class CudaBackend final : public Backend {
     kernels::launch_weights(arguments, setup_.aggregator, stream);
     kernels::launch_count_step(step_state(), stream);
   }
-  void combine(const float* const* rows, const double* weights, float* combined,
-               Stream stream) override {
+  void combine(const Rows& rows, const double* weights, float* combined, Stream stream) override {
+    if (rows.dtype == DType::float32) {
+      combine(kernels::CombineBody<kernels::Float32>{}, rows, weights, combined, stream);
+    } else {
+      combine(kernels::CombineBody<kernels::AnyType>{}, rows, weights, combined, stream);
+    }
+  }
+  template <class Body>
+  void combine(Body body, const Rows& rows, const double* weights, float* combined, Stream stream) {
     const CurrentDevice current(ordinal());
-    kernels::CombineBody body{};
-    std::copy_n(rows, setup_.tasks, body.rows);
+    copy_rows(rows, body.rows);
+    body.row_type = rows.dtype;
     body.weights = weights;
     body.combined = combined;
     body.chunks = memory_->chunks.data();
     body.chunk_count = static_cast<std::int32_t>(setup_.work.chunks.size());
     body.tasks = setup_.tasks;
-    body.aligned = on_vectors(combined) && std::all_of(rows, rows + setup_.tasks, on_vectors);
+    body.aligned = on_vectors(combined) && on_vectors(rows);
     kernels::launch_combine(body, stream);
   }
 
   void evaluate(const kernels::EvaluationBody& given, Stream stream) override {
     const CurrentDevice current(ordinal());
     kernels::EvaluationBody body = given;
+    body.storage = setup_.storage(params_state());
     body.chunks = memory_->chunks.data();
     body.chunk_count = static_cast<std::int32_t>(setup_.work.chunks.size());
     body.segments = segments();
@@ -230,12 +253,12 @@ class CudaBackend final : public Backend {
     memory_->plan.write(plan.data());
   }
 
-  float* state(int index) override { return state_at(index); }
-  void read_state(int index, float* to) const override {
-    copy_state(to, state_at(index), setup_.state_size(index), cudaMemcpyDeviceToHost);
+  void* state(int index) override { return state_at(index); }
+  void read_state(int index, void* to) const override {
+    copy_state(to, state_at(index), setup_.state_bytes(index), cudaMemcpyDeviceToHost);
   }
-  void write_state(int index, const float* from) override {
-    copy_state(state_at(index), from, setup_.state_size(index), cudaMemcpyHostToDevice);
+  void write_state(int index, const void* from) override {
+    copy_state(state_at(index), from, setup_.state_bytes(index), cudaMemcpyHostToDevice);
   }
   void write_step(const kernels::StepState& step,
                   const std::vector<kernels::SegmentState>& segment_states) override {
@@ -259,25 +282,33 @@ class CudaBackend final : public Backend {
   kernels::PlanMemory plan_memory() const {
     return kernels::PlanMemory::in(memory_->plan.data(), setup_.shape);
   }
-  float* state_at(int index) const {
-    return index < setup_.states ? memory_->states.data() + setup_.state_offset(index, 0)
-                                 : memory_->momenta.data();
+  void* state_at(int index) const {
+    if (index == setup_.states) return memory_->momenta.data();
+    return memory_->states.data() + setup_.state_offset(index, state_apart);
+  }
+  void* params_state() const {
+    const int index = setup_.places.params_buffer();
+    return index < 0 ? nullptr : state_at(index);
   }
 
-  void copy_state(float* to, const float* from, std::int64_t size, cudaMemcpyKind kind) const {
+  void copy_state(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind) const {
     const CurrentDevice current(ordinal());
-    check(cudaMemcpy(to, from, static_cast<std::size_t>(size) * sizeof(float), kind), "cudaMemcpy");
+    check(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), kind), "cudaMemcpy");
     settle();
   }
 
-  bool aligned(const StepMemory& memory) const {
-    return on_vectors(memory.params) && on_vectors(memory.heads) &&
-           std::all_of(memory.rows, memory.rows + setup_.tasks, on_vectors);
+  static void copy_rows(const Rows& from, const void** to) {
+    for (int k = 0; k < from.count; ++k) to[k] = from[k];
+  }
+
+  static bool aligned(const StepMemory& memory) {
+    return on_vectors(memory.params) && on_vectors(memory.heads) && on_vectors(memory.rows);
   }
 
   kernels::GramArguments gram_arguments(const StepMemory& memory) {
     kernels::GramArguments arguments{};
-    std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+    copy_rows(memory.rows, arguments.rows);
+    arguments.row_type = arguments.head_type = setup_.precision.gradients;
     arguments.heads = memory.heads;
     arguments.work = table();
     arguments.segments = segments();
@@ -304,14 +335,15 @@ class CudaBackend final : public Backend {
   kernels::UpdateArguments update_arguments(const StepMemory& memory) {
     kernels::UpdateArguments arguments{};
     arguments.params = memory.params;
-    for (int s = 0; s < setup_.states; ++s) arguments.states[s] = state(s);
+    for (int s = 0; s < setup_.places.rule_buffers; ++s) arguments.states[s] = state(s);
+    arguments.storage = setup_.storage(params_state());
     if (setup_.traits.momentum) {
       arguments.second_rows = setup_.tasks * setup_.momentum_stride();
       for (int k = 0; k < setup_.tasks; ++k) {
         arguments.rows[k] = memory_->momenta.data() + k * setup_.momentum_stride();
       }
     } else {
-      std::copy_n(memory.rows, setup_.tasks, arguments.rows);
+      copy_rows(memory.rows, arguments.rows);
     }
     arguments.heads = memory.heads;
     arguments.work = table();

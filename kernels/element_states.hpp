@@ -4,8 +4,8 @@
 
 #include "gramstep/rules/traits.hpp"
 #include "kernels/context.hpp"
-#include "kernels/gram.hpp"
 #include "kernels/step_data.hpp"
+#include "kernels/storage.hpp"
 
 namespace gramstep::kernels {
 
@@ -45,35 +45,52 @@ struct Positions {
   }
 };
 
-/// Where the states of a chunk's elements are, of an update of any kind.
-template <class Update>
-struct ElementStates {
-  float* const* buffers;
+/// How a step's states are stored, and which step it is.
+struct StateStorage {
+  void* const* buffers;
+  const Storage& storage;
+  std::int64_t step;
+};
 
-  GRAMSTEP_BODY ElementStates(float* const* states, const MatrixTable&, const Chunk&)
-      : buffers(states) {}
+/// The states of a chunk's elements, of an update of any kind.
+template <class Update, class Type>
+struct ElementStates {
+  StateStorage at_home;
+
+  GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable&, const Chunk&)
+      : at_home(states) {}
   template <int Width, int Count>
   GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) kernels::load(buffers[s] + at, state[s]);
+    for (int s = 0; s < Update::states; ++s) {
+      kernels::load(Type(at_home.storage.states), at_home.buffers[s], at, state[s]);
+    }
   }
   template <int Width, int Count>
   GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
     GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], buffers[s] + at);
+    for (int s = 0; s < Update::states; ++s) {
+      if constexpr (std::is_same_v<Type, Float32>) {
+        kernels::store(state[s], static_cast<float*>(at_home.buffers[s]) + at);
+      } else {
+        store_rounded(at_home.storage, at_home.storage.states, at_home.step,
+                      states_draw + static_cast<std::uint32_t>(s), state[s], at_home.buffers[s], at);
+      }
+    }
   }
 };
 
-/// The same of a rule that treats matrices apart.
-template <rules::ByKind Update>
-struct ElementStates<Update> {
-  float* const* buffers;
+/// The same of a rule that treats matrices apart: fp32.
+template <rules::ByKind Update, class Type>
+struct ElementStates<Update, Type> {
+  void* const* buffers;
   // From a parameter's place to its state's, in units of the alignment that both have. Of 64 bits from memory
   // nvcc does not see that all begins on 16 bytes, and stores 32 bits at a time.
   std::int32_t moves[Update::states];
 
-  GRAMSTEP_BODY ElementStates(float* const* states, const MatrixTable& matrices, const Chunk& chunk)
-      : buffers(states) {
+  GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable& matrices,
+                              const Chunk& chunk)
+      : buffers(states.buffers) {
     const SegmentPlace& place = matrices.places[chunk.segment];
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
@@ -83,30 +100,31 @@ struct ElementStates<Update> {
   template <int Width, int Count>
   GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) kernels::load(buffers[s] + moved(s, at), state[s]);
+    for (int s = 0; s < Update::states; ++s) kernels::load(moved(s, at), state[s]);
   }
   template <int Width, int Count>
   GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
     GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], buffers[s] + moved(s, at));
+    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], moved(s, at));
   }
 
  private:
-  GRAMSTEP_BODY std::int64_t moved(int s, std::int64_t at) const {
-    return at + segment_alignment * std::int64_t{moves[s]};
+  GRAMSTEP_BODY float* moved(int s, std::int64_t at) const {
+    return static_cast<float*>(buffers[s]) + (at + segment_alignment * std::int64_t{moves[s]});
   }
 };
 
 /// The same of an update whose elements have what their row and their column keep.
-template <rules::Factored Update>
+template <rules::Factored Update, class Type>
   requires rules::ByKind<Update>
-struct ElementStates<Update> {
+struct ElementStates<Update, Type> {
   const float* rows;
   const float* columns;
   Positions positions;
 
-  GRAMSTEP_BODY ElementStates(float* const* states, const MatrixTable& matrices, const Chunk& chunk)
-      : ElementStates(states, matrices.places[chunk.segment], chunk.begin) {}
+  GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable& matrices,
+                              const Chunk& chunk)
+      : ElementStates(states.buffers, matrices.places[chunk.segment], chunk.begin) {}
   template <int Width, int Count>
   GRAMSTEP_BODY void load(std::int64_t, int i, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
@@ -118,9 +136,10 @@ struct ElementStates<Update> {
   }
 
  private:
-  GRAMSTEP_BODY ElementStates(float* const* states, const SegmentPlace& place, std::int64_t begin)
-      : rows(states[Update::row_factor] + place.states[Update::row_factor]),
-        columns(states[Update::column] + place.states[Update::column]),
+  GRAMSTEP_BODY ElementStates(void* const* states, const SegmentPlace& place, std::int64_t begin)
+      : rows(static_cast<const float*>(states[Update::row_factor]) +
+             place.states[Update::row_factor]),
+        columns(static_cast<const float*>(states[Update::column]) + place.states[Update::column]),
         positions(place, begin) {}
 };
 

@@ -166,7 +166,7 @@ struct LinesBody {
 
  private:
   GRAMSTEP_BODY float* state(const SegmentPlace& place, const Lines& lines, int buffer) const {
-    return a.states[buffer] + place.states[buffer] + lines.first;
+    return static_cast<float*>(a.states[buffer]) + place.states[buffer] + lines.first;
   }
 
   /// Moves what line i keeps, and returns it.

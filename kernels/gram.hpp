@@ -10,49 +10,25 @@
 #include "kernels/context.hpp"
 #include "kernels/momentum.hpp"
 #include "kernels/step_data.hpp"
+#include "kernels/storage.hpp"
 
 namespace gramstep::kernels {
 
 struct GramArguments {
-  const float* rows[max_tasks];  // [K], each over the shared part
-  const float* heads;            // over the heads' part
+  const void* rows[max_tasks];  // [K], each over the shared part
+  const void* heads;            // over the heads' part
   WorkTable work;
   const SegmentState* segments;
   double* partials;  // [shared_spans, pairs], then [head_spans]
   Momenta momenta;   // of the rows; without them the products are the rows' own
+  DType row_type;
+  DType head_type;
   std::int32_t tasks;
   bool aligned;  // all rows and heads on 16 bytes
 };
 
 inline constexpr int gram_threads = 256;
 inline constexpr int gram_warps = gram_threads / 32;
-
-/// Four consecutive elements: one 128-bit access.
-struct alignas(16) Float4 {
-  float v[4];
-};
-
-/// Width elements from `from`, which is aligned to them.
-template <int Width>
-GRAMSTEP_BODY void load(const float* from, float (&to)[Width]) {
-  if constexpr (Width == 4) {
-    const Float4 four = *reinterpret_cast<const Float4*>(from);
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < 4; ++c) to[c] = four.v[c];
-  } else {
-    to[0] = *from;
-  }
-}
-
-/// Width elements to `to`, which is aligned to them.
-template <int Width>
-GRAMSTEP_BODY void store(const float (&from)[Width], float* to) {
-  if constexpr (Width == 4) {
-    *reinterpret_cast<Float4*>(to) = {{from[0], from[1], from[2], from[3]}};
-  } else {
-    *to = from[0];
-  }
-}
 
 /// Sums each of `Count` values over the block in a fixed order and hands them to write(index, sum).
 /// `room` is [warps][Count] of shared memory; free for reuse after the next sync().
@@ -73,13 +49,13 @@ GRAMSTEP_BODY void block_sums(const X& x, const T (&values)[Count], double (*roo
 }
 
 /// Adds the products of all pairs of `tasks` <= Rows rows at Width elements to sums.
-template <int Rows, int Width>
-GRAMSTEP_BODY void add_products(const float* const* rows, int tasks, std::int64_t at,
+template <int Rows, int Width, class Type>
+GRAMSTEP_BODY void add_products(Type type, const void* const* rows, int tasks, std::int64_t at,
                                 float (&sums)[pairs_of(Rows)]) {
   float row[Rows][Width] = {};
   GRAMSTEP_UNROLL
   for (int k = 0; k < Rows; ++k) {
-    if (k < tasks) load(rows[k] + at, row[k]);
+    if (k < tasks) load(type, rows[k], at, row[k]);
   }
   int pair = 0;
   GRAMSTEP_UNROLL
@@ -104,33 +80,33 @@ GRAMSTEP_BODY void over_chunks(const GramArguments& a, std::int64_t span,
 }
 
 /// This thread's share of a chunk's products. `origin` is where the rows begin in the flat buffer.
-template <int Rows, class X>
-GRAMSTEP_BODY void chunk_products(const X& x, const Chunk& chunk, bool aligned,
-                                  const float* const* rows, int tasks, std::int64_t origin,
+template <int Rows, class Type, class X>
+GRAMSTEP_BODY void chunk_products(const X& x, Type type, const Chunk& chunk, bool aligned,
+                                  const void* const* rows, int tasks, std::int64_t origin,
                                   float (&sums)[pairs_of(Rows)]) {
   const std::int64_t begin = chunk.begin - origin;
   const int vectors = aligned ? chunk.count / 4 : 0;
   // The four sweeps of a full chunk: where rows are few, all reads are to be on their way.
   GRAMSTEP_UNROLL_BY((Rows <= 2 ? 4 : 1))
   for (int i = x.thread(); i < vectors; i += x.threads()) {
-    add_products<Rows, 4>(rows, tasks, begin + 4 * i, sums);
+    add_products<Rows, 4>(type, rows, tasks, begin + 4 * i, sums);
   }
   for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
-    add_products<Rows, 1>(rows, tasks, begin + i, sums);
+    add_products<Rows, 1>(type, rows, tasks, begin + i, sums);
   }
 }
 
 using HeadSums = double[gram_warps][1];
 
 /// The squared norm of a span of the heads' gradients, written to its partial.
-template <class X>
+template <class Type, class X>
 GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t span,
                              HeadSums& room) {
   // Widened chunk by chunk: the tiled bodies' blocks have few threads to share a span.
   double sums[1] = {};
   over_chunks(a, span, [&](const Chunk& chunk) {
     float of_chunk[1] = {};
-    chunk_products<1>(x, chunk, a.aligned, &a.heads, 1, a.work.shared_size, of_chunk);
+    chunk_products<1>(x, Type(a.head_type), chunk, a.aligned, &a.heads, 1, a.work.shared_size, of_chunk);
     sums[0] += static_cast<double>(of_chunk[0]);
   });
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(a.tasks);
@@ -139,7 +115,7 @@ GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t sp
 }
 
 /// A block takes spans in turn: those of the shared part by shared_span(span), then the heads'.
-template <class X, class SharedSpan>
+template <class Type, class X, class SharedSpan>
 GRAMSTEP_BODY void over_spans(const X& x, const GramArguments& a, HeadSums& room,
                               const SharedSpan& shared_span) {
   // 32 bits and no total kept: the bodies have no register to spare. There are fewer than 2^31 spans.
@@ -149,7 +125,7 @@ GRAMSTEP_BODY void over_spans(const X& x, const GramArguments& a, HeadSums& room
     if (span < static_cast<std::uint32_t>(a.work.shared_spans)) {
       shared_span(span);
     } else {
-      head_span(x, a, span, room);
+      head_span<Type>(x, a, span, room);
     }
     x.sync();
   }
@@ -157,7 +133,7 @@ GRAMSTEP_BODY void over_spans(const X& x, const GramArguments& a, HeadSums& room
 
 /// All pairs of up to `Rows` rows in registers, for K <= 8. A block takes a span. Pairs of more
 /// rows and their 128-bit loads do not fit 255 registers on every architecture.
-template <int Rows>
+template <class Type, int Rows>
 struct GramBody {
   static constexpr int threads = gram_threads;
   GramArguments a;
@@ -169,7 +145,7 @@ struct GramBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    over_spans(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
+    over_spans<Type>(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
  private:
@@ -177,7 +153,7 @@ struct GramBody {
   GRAMSTEP_BODY void shared_span(const X& x, Shared& shared, std::int64_t span) const {
     float sums[pairs_of(Rows)] = {};
     over_chunks(a, span, [&](const Chunk& chunk) {
-      chunk_products<Rows>(x, chunk, a.aligned, a.rows, a.tasks, 0, sums);
+      chunk_products<Rows>(x, Type(a.row_type), chunk, a.aligned, a.rows, a.tasks, 0, sums);
     });
     // The triangle of `Rows` rows is wider than that of K: only what exists is written.
     const int tasks = a.tasks;

@@ -7,7 +7,10 @@
 namespace gramstep::kernels {
 
 /// What is staged: the gradients themselves.
+template <class GradientType>
 struct GradientSource {
+  using Type = GradientType;
+
   struct Shared {};
 
   template <class X>
@@ -17,10 +20,12 @@ struct GradientSource {
   template <int Width, class X>
   GRAMSTEP_BODY void stage(const X& x, const GramArguments& a, const Shared&, int k,
                            std::int64_t at, float* to) const {
-    if constexpr (Width == 4) {
-      x.copy_async(to, a.rows[k] + at);
+    if constexpr (Width == 4 && std::is_same_v<Type, Float32>) {
+      x.copy_async(to, static_cast<const float*>(a.rows[k]) + at);
     } else {
-      *to = a.rows[k][at];
+      float g[Width];
+      load(Type(a.row_type), a.rows[k], at, g);
+      store(g, to);
     }
   }
 
@@ -29,7 +34,9 @@ struct GradientSource {
 };
 
 /// What is staged: momenta, advanced as the gradients come in.
+template <class GradientType>
 struct MomentumSource {
+  using Type = GradientType;
   OneOfT<Aggregator> aggregator;
   Losses losses;
 
@@ -47,7 +54,7 @@ struct MomentumSource {
   GRAMSTEP_BODY void stage(const X&, const GramArguments& a, const Shared& shared, int k,
                            std::int64_t at, float* to) const {
     float g[Width], m[Width];
-    load(a.rows[k] + at, g);
+    load(Type(a.row_type), a.rows[k], at, g);
     load(a.momenta.before(k, a.tasks) + at, m);
     GRAMSTEP_UNROLL
     for (int l = 0; l < Width; ++l) {
@@ -100,7 +107,7 @@ struct GramTiledBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     source.prepare(x, a, shared.source);
-    over_spans(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
+    over_spans<typename Source::Type>(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
  private:
@@ -257,16 +264,29 @@ void with_tiled_body(const GramArguments& a, const Source& source, const Functio
   function(GramTiledBody<Source, 64>{a, source});
 }
 
-/// Calls function(body) with the body for K = a.tasks and, where there are any, momenta.
+/// Calls function(body) with the body for gradients of a type and, where there are any, momenta.
+template <class Type, class Function>
+void with_gram_body_of(const GramArguments& a, const OneOfT<Aggregator>& aggregator,
+                       const Losses& losses, const Function& function) {
+  if (a.momenta.rows != nullptr) {
+    return with_tiled_body(a, MomentumSource<Type>{aggregator, losses}, function);
+  }
+  if (a.tasks == 1) return function(GramBody<Type, 1>{a});
+  if (a.tasks == 2) return function(GramBody<Type, 2>{a});
+  if (a.tasks <= 4) return function(GramBody<Type, 4>{a});
+  if (a.tasks <= 8) return function(GramBody<Type, 8>{a});
+  with_tiled_body(a, GradientSource<Type>{}, function);
+}
+
+/// Calls function(body) with the body for K = a.tasks.
 template <class Function>
-void with_gram_body(const GramArguments& a, const MomentumSource& momenta,
-                    const Function& function) {
-  if (a.momenta.rows != nullptr) return with_tiled_body(a, momenta, function);
-  if (a.tasks == 1) return function(GramBody<1>{a});
-  if (a.tasks == 2) return function(GramBody<2>{a});
-  if (a.tasks <= 4) return function(GramBody<4>{a});
-  if (a.tasks <= 8) return function(GramBody<8>{a});
-  with_tiled_body(a, GradientSource{}, function);
+void with_gram_body(const GramArguments& a, const OneOfT<Aggregator>& aggregator,
+                    const Losses& losses, const Function& function) {
+  if (a.row_type == DType::float32) {
+    with_gram_body_of<Float32>(a, aggregator, losses, function);
+  } else {
+    with_gram_body_of<AnyType>(a, aggregator, losses, function);
+  }
 }
 
 }  // namespace gramstep::kernels

@@ -32,7 +32,9 @@ void launch_weights(const PlanArguments& arguments, const Aggregator& aggregator
 
 /// G from the partials; the combination without a rule; state->steps += 1.
 void launch_gram_sum(const GramSumBody& body, Stream stream);
-void launch_combine(const CombineBody& body, Stream stream);
+/// Of rows of that type.
+template <class Type>
+void launch_combine(const CombineBody<Type>& body, Stream stream);
 void launch_count_step(StepState* state, Stream stream);
 
 /// The parameters to evaluate a model with.

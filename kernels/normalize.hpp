@@ -27,8 +27,8 @@ struct NormalizeBody {
     if (!takes<Update>(segment)) return;
     const SegmentPlace& place = a.matrices.places[chunk.segment];
     const float scale = segment.template get<typename Update::Scalars>().scale;
-    float* to = a.states[Update::orthogonalized] + place.states[Update::orthogonalized] +
-                (chunk.begin - place.begin);
+    float* to = static_cast<float*>(a.states[Update::orthogonalized]) +
+                place.states[Update::orthogonalized] + (chunk.begin - place.begin);
     const int vectors = a.aligned ? chunk.count / 4 : 0;
     sweep<4>(x, to, scale, 0, 4 * vectors);
     sweep<1>(x, to, scale, 4 * vectors, chunk.count);

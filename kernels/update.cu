@@ -1,5 +1,6 @@
 // Launches of the update stage: a body for each of a rule's updates, for K = 1, K = 2 and any K, and for
-// aggregators that combine element by element.
+// aggregators that combine element by element; for memory of other types than fp32 one for any K and any
+// types.
 #include "kernels/device_context.cuh"
 #include "kernels/factored.hpp"
 #include "kernels/launch.hpp"
@@ -27,7 +28,7 @@ void launch_passes(const UpdateArguments& a, const Combination& combination,
   }
   if constexpr (rules::Orthogonalized<Update>) {
     launch(NormalizeBody<Update>{a}, chunks, stream, "launch of the pass that normalizes");
-    orthogonalize(a.states[Update::orthogonalized]);
+    orthogonalize(static_cast<float*>(a.states[Update::orthogonalized]));
   }
   launch(UpdateBody<Update, Combination>{a, combination}, chunks, stream,
          "launch of the update stage");
@@ -42,10 +43,14 @@ void launch_combined(const UpdateArguments& a, const Aggregator& aggregator,
   const bool by_element = std::visit(
       [](const auto& held) { return aggregators::Elementwise<std::decay_t<decltype(held)>>; },
       aggregator);
-  if (by_element) return launch_with(ByElement{OneOfT<Aggregator>(aggregator)});
-  if (a.tasks == 1) return launch_with(WeightedSum<1>{});
-  if (a.tasks == 2) return launch_with(WeightedSum<2>{});
-  launch_with(WeightedSum<0>{});
+  if (!a.storage.plain()) {
+    if (by_element) return launch_with(ByElement<AnyType>{OneOfT<Aggregator>(aggregator)});
+    return launch_with(WeightedSum<AnyType, 0>{});
+  }
+  if (by_element) return launch_with(ByElement<Float32>{OneOfT<Aggregator>(aggregator)});
+  if (a.tasks == 1) return launch_with(WeightedSum<Float32, 1>{});
+  if (a.tasks == 2) return launch_with(WeightedSum<Float32, 2>{});
+  launch_with(WeightedSum<Float32, 0>{});
 }
 
 }  // namespace

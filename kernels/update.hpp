@@ -18,11 +18,12 @@
 namespace gramstep::kernels {
 
 struct UpdateArguments {
-  float* params;
-  float* states[max_states];
-  const float* rows[max_tasks];
+  void* params;
+  void* states[max_states];
+  const void* rows[max_tasks];
   std::int64_t second_rows;  // elements from these rows to those that are read in odd steps
-  const float* heads;
+  const void* heads;
+  Storage storage;
   WorkTable work;
   SegmentState* segments;
   std::int32_t segment_count;
@@ -69,46 +70,52 @@ GRAMSTEP_BODY void add_lanes(const X& x, int lanes, MeasureRoom& room) {
 
 /// d = w_0 g_0 + w_1 g_1 + ..., in task order, each product and each sum rounded: the order of
 /// operations that every backend keeps. Rows is K, or 0 for any K.
-template <int Rows, int Width>
-GRAMSTEP_BODY void combine(const float* const* rows, const float* weights, int tasks,
+template <int Rows, int Width, class Type>
+GRAMSTEP_BODY void combine(Type type, const void* const* rows, const float* weights, int tasks,
                            std::int64_t at, float (&d)[Width]) {
   float g[Width];
-  load(rows[0] + at, g);
+  load(type, rows[0], at, g);
   GRAMSTEP_UNROLL
   for (int c = 0; c < Width; ++c) d[c] = weights[0] * g[c];
   const int count = Rows > 0 ? Rows : tasks;
   GRAMSTEP_UNROLL_BY(4)  // four rows in flight
   for (int k = 1; k < count; ++k) {
-    load(rows[k] + at, g);
+    load(type, rows[k], at, g);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) d[c] += weights[k] * g[c];
   }
 }
 
 /// The way of most aggregators: a weighted sum of Rows rows, or of any number where Rows is 0.
-template <int Rows>
+template <class RowType, int Rows>
 struct WeightedSum {
+  using Type = RowType;
   template <int Width>
   GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment,
                                 std::int64_t at, float (&d)[Width]) const {
     const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
-    combine<Rows>(a.rows, weights, a.tasks, at + (a.plan->step & 1) * a.second_rows, d);
+    combine<Rows>(Type(a.storage.rows), a.rows, weights, a.tasks,
+                  at + (a.plan->step & 1) * a.second_rows, d);
   }
 };
 
 /// Neighbouring elements of K rows, on the alignment of as many as are read.
+template <class Type>
 struct AlignedElementsOf {
-  const float* const* rows;
+  Type type;
+  const void* const* rows;
   std::int64_t at;
 
   template <int Width>
   GRAMSTEP_BODY void load(int k, float (&g)[Width]) const {
-    kernels::load(rows[k] + at, g);
+    kernels::load(type, rows[k], at, g);
   }
 };
 
 /// The way of the aggregators that look at every element for themselves.
+template <class RowType>
 struct ByElement {
+  using Type = RowType;
   OneOfT<Aggregator> aggregator;
 
   template <int Width>
@@ -118,7 +125,8 @@ struct ByElement {
     for (int c = 0; c < Width; ++c) d[c] = 0.0f;
     aggregator.visit([&](const auto& held) {
       if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
-        held.combine(AlignedElementsOf{a.rows, at}, a.tasks, a.plan->step, at, d);
+        held.combine(AlignedElementsOf<Type>{Type(a.storage.rows), a.rows, at}, a.tasks,
+                     a.plan->step, at, d);
       }
     });
     GRAMSTEP_UNROLL
@@ -140,7 +148,8 @@ template <class Combination, int Width>
 GRAMSTEP_BODY void gradient(const UpdateArguments& a, const Combination& combination,
                             const SegmentState& segment, std::int64_t at, float (&d)[Width]) {
   if (at >= a.work.shared_size) {
-    combine<1>(&a.heads, &a.plan->head_weight, 1, at - a.work.shared_size, d);
+    combine<1>(typename Combination::Type(a.storage.heads), &a.heads, &a.plan->head_weight, 1,
+               at - a.work.shared_size, d);
   } else {
     combination(a, segment, at, d);
   }
@@ -150,6 +159,8 @@ GRAMSTEP_BODY void gradient(const UpdateArguments& a, const Combination& combina
 /// alignment allows.
 template <class Update, class Combination>
 struct ElementPass {
+  using Type = typename Combination::Type;
+  using States = ElementStates<Update, Type>;
   const UpdateArguments& a;
   const Combination& combination;
 
@@ -168,7 +179,7 @@ struct ElementPass {
   template <bool Read, bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void apply(const X& x, const Chunk& chunk, const SegmentState& segment,
                            const Element& element) const {
-    const ElementStates<Update> states(a.states, a.matrices, chunk);
+    const States states = states_of(chunk);
     const int vectors = a.aligned ? chunk.count / 4 : 0;
     const auto sweep = [&]<int Width>(std::integral_constant<int, Width>, int first, int last) {
       for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
@@ -186,7 +197,7 @@ struct ElementPass {
   template <bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void measure(const X& x, const Chunk& chunk, const SegmentState& segment,
                              const Element& element) const {
-    const ElementStates<Update> states(a.states, a.matrices, chunk);
+    const States states = states_of(chunk);
     for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
       if (a.aligned && i + 4 <= chunk.count) {
         visit<4, true, false, WriteStates>(states, segment, chunk.begin, i, element);
@@ -203,15 +214,38 @@ struct ElementPass {
   }
 
  private:
+  GRAMSTEP_BODY States states_of(const Chunk& chunk) const {
+    return States({a.states, a.storage, a.plan->step}, a.matrices, chunk);
+  }
+
+  template <int Width>
+  GRAMSTEP_BODY void load_params(const SegmentState& segment, std::int64_t at,
+                                 float (&p)[Width]) const {
+    if constexpr (std::is_same_v<Type, Float32>) {
+      load(static_cast<const float*>(a.params) + at, p);
+    } else {
+      kernels::load_params(a.storage, a.params, segment.steps == 1, at, p);
+    }
+  }
+
+  template <int Width>
+  GRAMSTEP_BODY void store_params(const float (&p)[Width], std::int64_t at) const {
+    if constexpr (std::is_same_v<Type, Float32>) {
+      store(p, static_cast<float*>(a.params) + at);
+    } else {
+      kernels::store_params(a.storage, a.plan->step, p, a.params, at);
+    }
+  }
+
   /// Calls element(c, g, p, state) for Width elements from element i of a chunk on, c below Width.
   template <int Width, bool Read, bool WriteParams, bool WriteStates, class Element>
-  GRAMSTEP_BODY void visit(const ElementStates<Update>& states, const SegmentState& segment,
+  GRAMSTEP_BODY void visit(const States& states, const SegmentState& segment,
                            std::int64_t begin, int i, const Element& element) const {
     constexpr int count = Update::states;
     const std::int64_t at = begin + i;
     float d[Width] = {}, p[Width], state[count + 1][Width], one[count + 1];
     if constexpr (Read) gradient(a, combination, segment, at, d);
-    load(a.params + at, p);
+    load_params(segment, at, p);
     states.load(at, i, state);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
@@ -221,7 +255,7 @@ struct ElementPass {
       GRAMSTEP_UNROLL
       for (int s = 0; s < count; ++s) state[s][c] = one[s];
     }
-    if constexpr (WriteParams) store(p, a.params + at);
+    if constexpr (WriteParams) store_params(p, at);
     if constexpr (WriteStates) states.store(state, at);
   }
 };

@@ -107,7 +107,7 @@ static const char* refuse_options(const gramstep_layout* layout, const gramstep_
 
 static const char* take_steps(gramstep_optimizer* optimizer) {
   static float params[SIZE], left[SHARED], right[SHARED], heads[HEADS];
-  const float* rows[2];
+  const void* rows[2];
   gramstep_gradients gradients, wrong;
   int e;
   rows[0] = left;

@@ -53,15 +53,15 @@ struct CLayout {
 
 gramstep_gradients in_c(const Gradients& from) {
   return {.struct_size = sizeof(gramstep_gradients),
-          .rows = from.rows.data(),
+          .rows = static_cast<const void* const*>(from.rows.pointers),
           .row_size = from.row_size,
-          .heads = from.heads.data(),
-          .heads_size = std::ssize(from.heads),
+          .heads = from.heads.data,
+          .heads_size = from.heads.size,
           .losses = from.losses.data(),
           .losses_size = std::ssize(from.losses),
           .grad_scale = from.grad_scale,
           .found_inf = from.found_inf,
-          .tasks = static_cast<std::int32_t>(from.rows.size()),
+          .tasks = static_cast<std::int32_t>(from.rows.count),
           .reserved = 0};
 }
 

@@ -42,7 +42,7 @@ static const char* read_texts(void) {
 static const char* step(gramstep_optimizer* optimizer, float* params, const float* grad_scale,
                         const float* found_inf) {
   static float row[SIZE];
-  const float* rows[1];
+  const void* rows[1];
   gramstep_gradients gradients;
   int e;
   rows[0] = row;

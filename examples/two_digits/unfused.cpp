@@ -19,8 +19,8 @@ constexpr auto is_plain = []<class Options>(const Options& options) {
   return false;
 };
 
-std::span<const float> row(const gs::Gradients& gradients, std::size_t task) {
-  return {gradients.rows[task], static_cast<std::size_t>(gradients.row_size)};
+std::span<const float> row(const gs::Gradients& gradients, std::int64_t task) {
+  return {gradients.rows.row<float>(task), static_cast<std::size_t>(gradients.row_size)};
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ void Unfused::step(const gs::Gradients& gradients, std::int64_t t) {
         if constexpr (requires { combine(aggregator, gradients); }) combine(aggregator, gradients);
       },
       aggregator_);
-  passes_->copy(gradients.heads, gradient_.span().subspan(row(gradients, 0).size()));
+  passes_->copy(gradients.heads.as<float>(), gradient_.span().subspan(row(gradients, 0).size()));
   std::visit(
       [&](const auto& rule) {
         if constexpr (requires { update(rule, t); }) update(rule, t);
@@ -64,16 +64,16 @@ void Unfused::step(const gs::Gradients& gradients, std::int64_t t) {
 void Unfused::combine(const gs::Sum&, const gs::Gradients& gradients) {
   const auto sum = gradient_.span().first(row(gradients, 0).size());
   passes_->copy(row(gradients, 0), sum);
-  for (std::size_t i = 1; i < gradients.rows.size(); ++i) passes_->add(1, row(gradients, i), sum);
+  for (std::int64_t i = 1; i < gradients.rows.count; ++i) passes_->add(1, row(gradients, i), sum);
 }
 
 void Unfused::combine(const gs::PCGrad&, const gs::Gradients& gradients) {
   const auto projected = projected_.span();
   const auto sum = gradient_.span().first(projected.size());
   passes_->scale(0, sum);
-  for (std::size_t i = 0; i < gradients.rows.size(); ++i) {
+  for (std::int64_t i = 0; i < gradients.rows.count; ++i) {
     passes_->copy(row(gradients, i), projected);
-    for (std::size_t j = 0; j < gradients.rows.size(); ++j) {  // two tasks meet in one order only
+    for (std::int64_t j = 0; j < gradients.rows.count; ++j) {  // two tasks meet in one order only
       if (j == i) continue;
       const double along = passes_->dot(projected, row(gradients, j));
       if (along >= 0) continue;

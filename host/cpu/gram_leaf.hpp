@@ -10,8 +10,7 @@
 #include <utility>
 
 #include "host/cpu/fused.hpp"
-#include "host/cpu/leaves.hpp"
-#include "host/cpu/vector.hpp"
+#include "host/cpu/widen.hpp"
 
 namespace gramstep::host {
 namespace {
@@ -137,30 +136,48 @@ void widen(float* __restrict sums, double* __restrict lanes, int count) {
   }
 }
 
+/// Columns of K rows in fp32: in place, or copies. Skewed, so that no two rows' begin in the same sets of a
+/// cache.
+struct StagedColumns {
+  alignas(64) float room[max_tasks][tile_columns + gram_lanes];
+
+  /// Makes `count` columns from `at` on the block's.
+  void stage(DType dtype, const void* const* rows, std::int64_t at, int count, Block& block) {
+    for (int k = 0; k < block.tasks; ++k) {
+      if (dtype == DType::float32) {
+        block.rows[k] = static_cast<const float*>(rows[k]) + at;
+      } else {
+        prefetch_run(dtype, element_at(dtype, rows[k], at + columns_ahead));
+        widen_run(dtype, rows[k], at, count, room[k]);
+        block.rows[k] = room[k];
+      }
+    }
+  }
+};
+
 /// Adds a chunk's products; the rows begin at element `origin` of the flat buffer.
-void multiply_chunk(const float* const* rows, int tasks, std::int64_t origin,
+void multiply_chunk(DType dtype, const void* const* rows, int tasks, std::int64_t origin,
                     const kernels::Chunk& chunk, const GramSums& sums) {
   const int even = chunk.count - chunk.count % gram_lanes;
   const int entries = kernels::pairs_of(tasks) * gram_lanes;
   Block block{{}, tasks, 0};
-  const auto point_at = [&](int column) {
-    for (int k = 0; k < tasks; ++k) block.rows[k] = rows[k] + (chunk.begin - origin) + column;
-  };
+  StagedColumns staged;
   for (int c = 0; c < even; c += tile_columns) {
-    point_at(c);
     block.columns = even - c < tile_columns ? even - c : tile_columns;
+    staged.stage(dtype, rows, chunk.begin - origin + c, block.columns, block);
     multiply_block(block, sums.fp32);
     if ((c + tile_columns) % gram_block == 0) widen(sums.fp32, sums.lanes, entries);
   }
   if (even != chunk.count) {
-    point_at(even);
+    staged.stage(dtype, rows, chunk.begin - origin + even, chunk.count - even, block);
     multiply_remainder(block, chunk.count - even, sums.fp32);
   }
   if (chunk.count % gram_block != 0) widen(sums.fp32, sums.lanes, entries);
 }
 
 /// The partial of one span: [pairs_of(tasks)] doubles.
-void multiply_span(const kernels::GramArguments& a, std::int64_t span, const float* const* rows,
+void multiply_span(const kernels::GramArguments& a, std::int64_t span, DType dtype,
+                   const void* const* rows,
                    int tasks, std::int64_t origin, const GramSums& sums, double* partial) {
   const int pairs = kernels::pairs_of(tasks);
   for (int e = 0; e < pairs * gram_lanes; ++e) {
@@ -169,7 +186,8 @@ void multiply_span(const kernels::GramArguments& a, std::int64_t span, const flo
   }
   for (int c = a.work.spans[span].first; c < a.work.spans[span].last; ++c) {
     const kernels::Chunk& chunk = a.work.chunks[c];
-    if (a.segments[chunk.segment].active) multiply_chunk(rows, tasks, origin, chunk, sums);
+    if (!a.segments[chunk.segment].active) continue;
+    multiply_chunk(dtype, rows, tasks, origin, chunk, sums);
   }
   for (int pair = 0; pair < pairs; ++pair) {
     double sum = 0;
@@ -184,9 +202,9 @@ void gram_leaf(const kernels::GramArguments& a, std::int64_t first, std::int64_t
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs;
   for (std::int64_t span = first; span < last; ++span) {
     if (span < a.work.shared_spans) {
-      multiply_span(a, span, a.rows, a.tasks, 0, sums, a.partials + span * pairs);
+      multiply_span(a, span, a.row_type, a.rows, a.tasks, 0, sums, a.partials + span * pairs);
     } else {
-      multiply_span(a, span, &a.heads, 1, a.work.shared_size, sums,
+      multiply_span(a, span, a.head_type, &a.heads, 1, a.work.shared_size, sums,
                     head_partials + (span - a.work.shared_spans));
     }
   }

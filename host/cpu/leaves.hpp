@@ -85,9 +85,9 @@ struct Leaves {
   };
   Update update[std::variant_size_v<Rule>][max_updates];
 
-  /// to [count] = sum_k weights_k rows_k [at, at + count).
-  void (*combine)(const float* const* rows, const float* weights, int tasks, std::int64_t at,
-                  int count, float* to);
+  /// to [count] = sum_k weights_k rows_k [at, at + count), rows of that type.
+  void (*combine)(DType dtype, const void* const* rows, const float* weights, int tasks,
+                  std::int64_t at, int count, float* to);
 
   ProductLeaf* product;
 

@@ -4,33 +4,11 @@
 // 16M parameters), against prefetch into L1.
 #pragma once
 
-#include "host/cpu/leaves.hpp"
-#include "host/cpu/vector.hpp"
+#include "host/cpu/runs.hpp"
 #include "kernels/normalize.hpp"
 
 namespace gramstep::host {
 namespace {
-
-constexpr int run_elements = 256;  // between prefetches
-
-// How far ahead, in elements: rows that are combined four at a time, and the rule's own streams. With one
-// row, on cores with AVX-512 that move 28 GB/s each, the rules have 0.94 to 1.07 of their streams' speed at
-// 96, and lose 1 to 5 % of it at 16 and 128, 4 to 16 % at 256.
-constexpr int row_distance = 768;
-constexpr int rule_distance = 96;
-
-/// Fetches a run.
-[[gnu::always_inline]] inline void prefetch_run(const float* run) {
-  for (int c = 0; c < run_elements; c += cache_line) fetch(run + c);
-}
-
-/// Calls function(first, last) for runs of [0, count).
-template <class Function>
-[[gnu::always_inline]] inline void for_runs(int count, const Function& function) {
-  for (int first = 0; first < count; first += run_elements) {
-    function(first, count - first < run_elements ? count : first + run_elements);
-  }
-}
 
 /// to = [to +] w_0 g_0 + ... over Count rows, in task order; see kernels::combine.
 template <int Count, bool Add>
@@ -53,22 +31,32 @@ void combine_rows(const float* const* rows, const float* weights, std::int64_t a
   });
 }
 
-/// Combines all rows, four at a time: as many streams as the prefetchers follow, and the sum stays
-/// in L1 between them.
-void combine_all(const float* const* rows, const float* weights, int tasks, std::int64_t at,
-                 int count, float* to) {
-  switch (tasks < 4 ? tasks : 4) {
-    case 1: combine_rows<1, false>(rows, weights, at, count, to); break;
-    case 2: combine_rows<2, false>(rows, weights, at, count, to); break;
-    case 3: combine_rows<3, false>(rows, weights, at, count, to); break;
-    default: combine_rows<4, false>(rows, weights, at, count, to); break;
+/// The same over at most four rows: as many streams as the prefetchers follow.
+void combine_four(const float* const* rows, const float* weights, int tasks, bool add,
+                  std::int64_t at, int count, float* to) {
+  switch (add ? 4 + tasks : tasks) {
+    case 1: return combine_rows<1, false>(rows, weights, at, count, to);
+    case 2: return combine_rows<2, false>(rows, weights, at, count, to);
+    case 3: return combine_rows<3, false>(rows, weights, at, count, to);
+    case 4: return combine_rows<4, false>(rows, weights, at, count, to);
+    case 5: return combine_rows<1, true>(rows, weights, at, count, to);
+    case 6: return combine_rows<2, true>(rows, weights, at, count, to);
+    case 7: return combine_rows<3, true>(rows, weights, at, count, to);
+    default: return combine_rows<4, true>(rows, weights, at, count, to);
   }
-  for (int k = 4; k < tasks; k += 4) {
-    switch (tasks - k < 4 ? tasks - k : 4) {
-      case 1: combine_rows<1, true>(rows + k, weights + k, at, count, to); break;
-      case 2: combine_rows<2, true>(rows + k, weights + k, at, count, to); break;
-      case 3: combine_rows<3, true>(rows + k, weights + k, at, count, to); break;
-      default: combine_rows<4, true>(rows + k, weights + k, at, count, to); break;
+}
+
+/// Combines all rows, four at a time: the sum stays in L1 between them.
+void combine_all(DType dtype, const void* const* rows, const float* weights, int tasks,
+                 std::int64_t at, int count, float* to) {
+  StagedRows<4, run_elements> staged;
+  const int most = dtype == DType::float32 ? count : run_elements;  // what is copied stays in L1 too
+  for (int first = 0; first < count; first += most) {
+    const int size = count - first < most ? count - first : most;
+    for (int k = 0; k < tasks; k += 4) {
+      const int four = tasks - k < 4 ? tasks - k : 4;
+      const float* const* own = staged.stage(dtype, rows + k, four, at + first, size);
+      combine_four(own, weights + k, four, k > 0, 0, size, to + first);
     }
   }
 }
@@ -79,9 +67,11 @@ constexpr int strip_elements = 64;  // that an aggregator looks at together
 template <int Width, class Held>
 int combine_strips(const kernels::UpdateArguments& a, const Held& held, std::int64_t at, int first,
                    int count, float* to) {
+  StagedRows<max_tasks, Width> staged;
   for (; count - first >= Width; first += Width) {
     float d[Width];
-    held.combine(ElementsOf{a.rows, at + first}, a.tasks, a.plan->step, at + first, d);
+    const float* const* rows = staged.stage(a.storage.rows, a.rows, a.tasks, at + first, Width);
+    held.combine(ElementsOf{rows, 0}, a.tasks, a.plan->step, at + first, d);
     for (int c = 0; c < Width; ++c) to[first + c] = a.plan->head_weight * d[c];
   }
   return first;
@@ -151,60 +141,6 @@ void measure_run(const typename Update::Scalars scalars, float scale, const floa
   }
 }
 
-/// Calls run(first, last, states) for runs of elements [at, at + count), states the address of each state's
-/// first element of the run. A stream that is fetched and not looked at costs as much as any other: states
-/// that the run has no use for are not fetched.
-template <class Update, bool FetchStates = true, class Run>
-[[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
-                                                  const kernels::SegmentPlace& place,
-                                                  const float* d, std::int64_t at, int count,
-                                                  const Run& run) {
-  float* states[3] = {};
-  const float* p = a.params + at;
-  for (int s = 0; s < Update::states; ++s) {
-    states[s] = a.states[s] + (at - place.begin + place.states[s]);
-  }
-  for_runs(count, [&](int first, int last) {
-    prefetch_run(d + first + rule_distance);
-    prefetch_run(p + first + rule_distance);
-    float* of_run[3] = {};
-    for (int s = 0; s < Update::states; ++s) {
-      of_run[s] = states[s] + first;
-      if constexpr (FetchStates) prefetch_run(of_run[s] + rule_distance);
-    }
-    run(first, last, of_run);
-  });
-}
-
-/// The same of an update whose elements have what their row and their column keep: a run is of one row.
-template <rules::Factored Update, bool FetchStates = true, class Run>
-[[gnu::always_inline]] inline void for_state_runs(const kernels::UpdateArguments& a,
-                                                  const kernels::SegmentPlace& place,
-                                                  const float* d, std::int64_t at, int count,
-                                                  const Run& run) {
-  const float* factors = a.states[Update::row_factor] + place.states[Update::row_factor];
-  float* columns = a.states[Update::column] + place.states[Update::column];
-  const kernels::Positions positions(place, at);
-  float factor[run_elements];
-  std::int64_t row = -1;
-  for (int first = 0; first < count;) {
-    const kernels::Position position = positions.at(first);
-    const std::int64_t rest = place.stack.columns - position.column % place.stack.columns;
-    int last = (first / run_elements + 1) * run_elements;  // as runs of any other update end
-    if (last > count) last = count;
-    if (rest < last - first) last = first + static_cast<int>(rest);
-    prefetch_run(d + first + rule_distance);
-    prefetch_run(a.params + at + first + rule_distance);
-    if (row != position.row) {
-      row = position.row;
-      for (float& each : factor) each = factors[row];
-    }
-    float* of_run[3] = {factor, columns + position.column};
-    run(first, last, of_run);
-    first = last;
-  }
-}
-
 /// The sums of the first `lanes` lanes, added up as kernels::MeasureBody does.
 void add_columns(const ColumnSums& columns, int lanes, double* to) {
   kernels::MeasureRoom room;
@@ -223,24 +159,33 @@ template <class Apply>
 void with_gradient(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                    const kernels::Chunk& chunk, const kernels::SegmentState& segment,
                    float* combined, const Apply& apply) {
-  if (chunk.begin >= a.work.shared_size) {
-    const float* heads = a.heads + (chunk.begin - a.work.shared_size);
-    apply(segment.sign * a.plan->head_weight, heads, chunk.begin, chunk.count);
-  } else if (a.tasks == 1 && by_element == nullptr) {
-    apply(segment.sign * a.weights[segment.projection], a.rows[0] + chunk.begin, chunk.begin,
-          chunk.count);
-  } else {
-    const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
-    const int most = a.tasks <= 8 ? kernels::chunk_elements : run_elements;
-    for (int first = 0; first < chunk.count; first += most) {
-      const int count = chunk.count - first < most ? chunk.count - first : most;
-      if (by_element != nullptr) {
-        combine_elements(a, *by_element, chunk.begin + first, count, combined);
-      } else {
-        combine_all(a.rows, weights, a.tasks, chunk.begin + first, count, combined);
-      }
-      apply(segment.sign, combined, chunk.begin + first, count);
+  const auto with_row = [&](DType dtype, const void* row, std::int64_t at, float scale) {
+    if (dtype == DType::float32) {
+      return apply(scale, static_cast<const float*>(row) + at, chunk.begin, chunk.count);
     }
+    for_runs(chunk.count, [&](int first, int last) {
+      prefetch_run(dtype, element_at(dtype, row, at + first + run_elements));
+      widen_run(dtype, row, at + first, last - first, combined);
+      apply(scale, combined, chunk.begin + first, last - first);
+    });
+  };
+  if (chunk.begin >= a.work.shared_size) {
+    return with_row(a.storage.heads, a.heads, chunk.begin - a.work.shared_size,
+                    segment.sign * a.plan->head_weight);
+  }
+  const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
+  if (a.tasks == 1 && by_element == nullptr) {
+    return with_row(a.storage.rows, a.rows[0], chunk.begin, segment.sign * weights[0]);
+  }
+  const int most = a.tasks <= 8 ? kernels::chunk_elements : run_elements;
+  for (int first = 0; first < chunk.count; first += most) {
+    const int count = chunk.count - first < most ? chunk.count - first : most;
+    if (by_element != nullptr) {
+      combine_elements(a, *by_element, chunk.begin + first, count, combined);
+    } else {
+      combine_all(a.storage.rows, a.rows, weights, a.tasks, chunk.begin + first, count, combined);
+    }
+    apply(segment.sign, combined, chunk.begin + first, count);
   }
 }
 
@@ -259,20 +204,22 @@ template <class Update, class Function>
 template <class Update>
 void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                  std::int64_t first, std::int64_t last) {
+  constexpr Access access{true, !rules::state_done_first<Update>, true};
   alignas(64) float combined[kernels::chunk_elements];
   over_chunks<Update>(a, first, last, [&](std::int64_t, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
     const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
+    Runs<Update, access> runs(a, segment, place);
     const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
-      for_state_runs<Update>(a, place, d, at, count, [&](int begin, int end, float* const* states) {
-        apply_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0], states[1],
-                          states[2], end - begin);
+      over_runs(a, place, runs, d, at, count, [&](int begin, int end, auto& run) {
+        apply_run<Update>(scalars, scale, d + begin, run.params, run.states[0], run.states[1],
+                          run.states[2], end - begin);
       });
     };
     if constexpr (rules::applies_gradient<Update>) {
       with_gradient(a, by_element, chunk, segment, combined, apply);
     } else {
-      apply(1.0f, a.params + chunk.begin, chunk.begin, chunk.count);  // for a gradient: not used
+      apply(1.0f, combined, chunk.begin, chunk.count);  // in the place of a gradient: not looked at
     }
   });
 }
@@ -280,23 +227,24 @@ void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggreg
 template <class Update>
 void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                   std::int64_t first, std::int64_t last) {
+  constexpr bool own_states = rules::state_done_first<Update>;
+  constexpr Access access{own_states, own_states && !rules::Factored<Update>, false};
   alignas(64) float combined[kernels::chunk_elements];
   ColumnSums columns;
   over_chunks<Update>(a, first, last, [&](std::int64_t c, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
     const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
+    Runs<Update, access> runs(a, segment, place);
     const int lanes = kernels::lanes_of((chunk.count + 3) / 4);
     for (auto& sums : columns.sums) {
       for (int column = 0; column < 4 * lanes; ++column) sums[column] = 0.0f;
     }
     const auto measure = [&](float scale, const float* d, std::int64_t at, int count) {
-      for_state_runs<Update, rules::state_done_first<Update>>(
-          a, place, d, at, count, [&](int begin, int end, float* const* states) {
-            const auto column = (at - chunk.begin + begin) % sum_columns;
-            measure_run<Update>(scalars, scale, d + begin, a.params + at + begin, states[0],
-                                states[1], columns.sums[0] + column, columns.sums[1] + column,
-                                end - begin);
-          });
+      over_runs(a, place, runs, d, at, count, [&](int begin, int end, auto& run) {
+        const auto column = (at - chunk.begin + begin) % sum_columns;
+        measure_run<Update>(scalars, scale, d + begin, run.params, run.states[0], run.states[1],
+                            columns.sums[0] + column, columns.sums[1] + column, end - begin);
+      });
     };
     with_gradient(a, by_element, chunk, segment, combined, measure);
     add_columns(columns, lanes, a.measures + c * rules::max_measures);

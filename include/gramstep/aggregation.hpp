@@ -20,6 +20,7 @@ struct AggregationOptions {
   std::int64_t size = 0;          ///< N, elements of a gradient row, >= 0
   std::int64_t batch = 1;         ///< B, Gram matrices that weights() solves in one call, >= 1
   double smoothing = 0.0;         ///< as OptimizerOptions::smoothing
+  DType gradients = DType::float32;  ///< of the rows; float32, bfloat16 or float16
   Device device = cpu();
 };
 
@@ -42,10 +43,10 @@ class GRAMSTEP_EXPORT Aggregation {
   Aggregation(Aggregation&&) noexcept;
   Aggregation& operator=(Aggregation&&) noexcept;
 
-  /// Writes G, gram [K, K] row-major in double, of rows [K] pointers to N floats each; the pointers'
+  /// Writes G, gram [K, K] row-major in double, of rows [K] pointers to N elements each; the pointers'
   /// array is host memory. Error as Optimizer's gram stage. A row that is not finite makes its entries
   /// so. Throws InvalidArgument for memory that is null, misaligned or of another device.
-  void gram(std::span<const float* const> rows, std::span<double> gram, Stream stream = nullptr);
+  void gram(const Rows& rows, std::span<double> gram, Stream stream = nullptr);
 
   /// Writes the weights [B, K] for gram [B, K, K], each symmetric, in double. losses: [K] floats, host
   /// or device memory, shared by all, for an aggregator that needs them. Counts as a step of the
@@ -57,10 +58,10 @@ class GRAMSTEP_EXPORT Aggregation {
                std::span<const float> losses = {}, Stream stream = nullptr);
 
   /// Writes combined [N] = sum_k weights_k rows_k for weights [K] in double; each is rounded to fp32
-  /// first, products and sums are rounded in task order, as in Optimizer's update. combined must not
+  /// first, products and sums are rounded to fp32 in task order, as in Optimizer's update. combined must not
   /// overlap a row. Throws as gram().
-  void combine(std::span<const float* const> rows, std::span<const double> weights,
-               std::span<float> combined, Stream stream = nullptr);
+  void combine(const Rows& rows, std::span<const double> weights, std::span<float> combined,
+               Stream stream = nullptr);
 
   /// How the last weights() went, [B]: iterations, and how far the weights miss the aggregator's promise.
   /// Waits for the work queued on `stream`.

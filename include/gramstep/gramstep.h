@@ -129,6 +129,39 @@ typedef enum gramstep_non_finite {
 
 typedef enum gramstep_device { GRAMSTEP_CPU = 0, GRAMSTEP_CUDA = 1 } gramstep_device;
 
+/* What the elements of a buffer are; see gramstep/precision.hpp. */
+typedef enum gramstep_dtype {
+  GRAMSTEP_FLOAT32 = 0,
+  GRAMSTEP_BFLOAT16 = 1,
+  GRAMSTEP_FLOAT16 = 2,
+  GRAMSTEP_INT16 = 3 /* of the state "remainder" alone */
+} gramstep_dtype;
+
+/* What is kept beside 16-bit parameters. */
+typedef enum gramstep_master {
+  GRAMSTEP_MASTER_NONE = 0,
+  GRAMSTEP_MASTER_FLOAT32 = 1,
+  GRAMSTEP_MASTER_REMAINDER = 2
+} gramstep_master;
+
+/* How 16-bit parameters without a master, and 16-bit state, are rounded. */
+typedef enum gramstep_rounding {
+  GRAMSTEP_ROUND_NEAREST = 0,
+  GRAMSTEP_ROUND_STOCHASTIC = 1,
+  GRAMSTEP_ROUND_KAHAN = 2
+} gramstep_rounding;
+
+/* How everything is stored. All zero: fp32. */
+typedef struct gramstep_precision {
+  int32_t params;    /* gramstep_dtype */
+  int32_t gradients; /* gramstep_dtype of rows and heads */
+  int32_t master;    /* gramstep_master */
+  int32_t states;    /* gramstep_dtype of the rule's state by element */
+  int32_t rounding;  /* gramstep_rounding */
+  int32_t reserved;
+  uint64_t seed; /* of stochastic rounding */
+} gramstep_precision;
+
 /* Everything an optimizer is made from. Set it by gramstep_options_init, then change what differs.
  * struct_size is how the library knows which version of this struct it was given. Texts are read by
  * gramstep_optimizer_create and not kept; see gramstep/text.hpp. */
@@ -153,6 +186,7 @@ typedef struct gramstep_options {
   double growth_factor;
   double backoff_factor;
   int64_t growth_interval;
+  gramstep_precision precision;
 } gramstep_options;
 
 /* Fills options with the defaults: SGD, the sum of one task, the CPU. */
@@ -167,12 +201,12 @@ GRAMSTEP_C_API gramstep_status gramstep_optimizer_create(gramstep_optimizer** op
 /* Frees an optimizer; null is allowed. */
 GRAMSTEP_C_API void gramstep_optimizer_destroy(gramstep_optimizer* optimizer);
 
-/* The gradients of one step, only read. */
+/* The gradients of one step, only read; rows and heads of the type that the options' precision says. */
 typedef struct gramstep_gradients {
   size_t struct_size;       /* sizeof(gramstep_gradients) */
-  const float* const* rows; /* `tasks` pointers to row_size floats each; the array is host memory */
+  const void* const* rows;  /* `tasks` pointers to row_size elements each; the array is host memory */
   int64_t row_size;
-  const float* heads; /* [heads_size], null where there are none */
+  const void* heads; /* [heads_size], null where there are none */
   int64_t heads_size;
   const float*
       losses; /* [losses_size], null where the aggregator needs none; host or device memory */
@@ -183,8 +217,9 @@ typedef struct gramstep_gradients {
   int32_t reserved;
 } gramstep_gradients;
 
-/* Takes one step: params [params_size], stream: a cudaStream_t or null. */
-GRAMSTEP_C_API gramstep_status gramstep_step(gramstep_optimizer* optimizer, float* params,
+/* Takes one step: params [params_size] of the type that the options' precision says, stream: a cudaStream_t
+ * or null. */
+GRAMSTEP_C_API gramstep_status gramstep_step(gramstep_optimizer* optimizer, void* params,
                                              int64_t params_size,
                                              const gramstep_gradients* gradients, void* stream);
 
@@ -204,7 +239,7 @@ GRAMSTEP_C_API gramstep_status gramstep_loss_scale_data(const gramstep_optimizer
                                                         const float** data);
 /* out [size] = the parameters to evaluate a model with, of params [size]; they may be the same memory. */
 GRAMSTEP_C_API gramstep_status gramstep_evaluation_params(gramstep_optimizer* optimizer,
-                                                          const float* params, float* out,
+                                                          const void* params, void* out,
                                                           int64_t size, void* stream);
 GRAMSTEP_C_API gramstep_status gramstep_set_loss_scale(gramstep_optimizer* optimizer,
                                                        double loss_scale, void* stream);
@@ -285,6 +320,12 @@ GRAMSTEP_C_API gramstep_status gramstep_state(gramstep_optimizer* optimizer, con
 GRAMSTEP_C_API gramstep_status gramstep_state_of(gramstep_optimizer* optimizer, const char* name,
                                                  const char* segment, float** data, int64_t* size);
 
+/* State by name of any type, [size] elements: of a segment, or all of it where segment is null. Results may
+ * be null. gramstep_state and gramstep_state_of give fp32 state alone. */
+GRAMSTEP_C_API gramstep_status gramstep_stored_state(gramstep_optimizer* optimizer, const char* name,
+                                                     const char* segment, void** data,
+                                                     int64_t* size, int32_t* dtype);
+
 /* The scalars that the rule keeps for every segment, as gramstep_state_count and gramstep_state_name. */
 GRAMSTEP_C_API int gramstep_segment_state_count(const gramstep_optimizer* optimizer);
 GRAMSTEP_C_API const char* gramstep_segment_state_name(const gramstep_optimizer* optimizer, int index);
@@ -332,6 +373,8 @@ typedef struct gramstep_aggregation_options {
   int32_t device;  /* gramstep_device */
   int32_t ordinal; /* of the CUDA device */
   int32_t threads; /* of the CPU, 0: OpenMP's default */
+  int32_t gradients; /* gramstep_dtype of the rows */
+  int32_t reserved;
 } gramstep_aggregation_options;
 
 /* Fills options with the defaults: the sum of two tasks, no rows, one matrix, the CPU. */
@@ -346,9 +389,9 @@ GRAMSTEP_C_API gramstep_status gramstep_aggregation_create(
 /* Frees one; null is allowed. */
 GRAMSTEP_C_API void gramstep_aggregation_destroy(gramstep_aggregation* aggregation);
 
-/* gram [K, K] = G of `tasks` rows of N floats each; the array of rows is host memory. */
+/* gram [K, K] = G of `tasks` rows of N elements each; the array of rows is host memory. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregation_gram(gramstep_aggregation* aggregation,
-                                                         const float* const* rows, int32_t tasks,
+                                                         const void* const* rows, int32_t tasks,
                                                          double* gram, void* stream);
 /* weights [B, K] of gram [B, K, K]; losses [losses_size], null where none are needed. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregation_weights(gramstep_aggregation* aggregation,
@@ -357,7 +400,7 @@ GRAMSTEP_C_API gramstep_status gramstep_aggregation_weights(gramstep_aggregation
                                                             int64_t losses_size, void* stream);
 /* combined [N] = the sum of weights [K] times rows. */
 GRAMSTEP_C_API gramstep_status gramstep_aggregation_combine(gramstep_aggregation* aggregation,
-                                                            const float* const* rows, int32_t tasks,
+                                                            const void* const* rows, int32_t tasks,
                                                             const double* weights, float* combined,
                                                             void* stream);
 /* Of the last weights: iterations [B] and residuals [B]; either may be null. Waits for `stream`. */

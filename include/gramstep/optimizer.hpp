@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "gramstep/aggregators/aggregators.hpp"
+#include "gramstep/buffer.hpp"
 #include "gramstep/export.hpp"
 #include "gramstep/layout.hpp"
+#include "gramstep/precision.hpp"
 #include "gramstep/report.hpp"
 #include "gramstep/rules/rules.hpp"
 #include "gramstep/saved_run.hpp"
@@ -87,17 +89,19 @@ struct OptimizerOptions {
   /// because looking would cost one task a pass over memory of its own. One task with skip or error
   /// pays for that pass.
   std::optional<NonFinite> non_finite = {};
+  Precision precision = {};  ///< types that parameters, gradients and state are stored in
   Device device = cpu();
 };
 
 /// The gradients of one step: K rows over the shared part, and the heads' own gradients. Only read.
 /// On CUDA the rows' array is host memory and what it points to device memory. Rows may be the same
-/// memory; none may overlap the parameters. Padding and inactive segments are not read into a result.
+/// memory; none may overlap the parameters. Padding and inactive segments are not read into a result. All are
+/// of the type that OptimizerOptions::precision says.
 struct Gradients {
-  std::span<const float* const> rows;  ///< [K] pointers, each to row_size floats, 4-byte aligned
-  std::int64_t row_size = 0;           ///< must be layout.shared_size()
-  std::span<const float> heads = {};  ///< [layout.heads_size()]; heads.data()[0] belongs to element
-                                      ///< layout.shared_size() of the flat buffer
+  Rows rows;                  ///< [K] pointers, each to row_size elements, aligned to an element
+  std::int64_t row_size = 0;  ///< must be layout.shared_size()
+  ConstBuffer heads = {};     ///< [layout.heads_size()]; its first element belongs to element
+                              ///< layout.shared_size() of the flat buffer
   /// [K] losses of the tasks, not multiplied by the loss scale, for an aggregator that needs them; else
   /// they may be left out. On CUDA they may be device memory, or host memory, whose values are then
   /// part of the launch (and of a captured graph).
@@ -133,18 +137,18 @@ class GRAMSTEP_EXPORT Optimizer {
   Optimizer(Optimizer&&) noexcept;
   Optimizer& operator=(Optimizer&&) noexcept;
 
-  /// Takes one step: params [layout.size()], updated in place, 4-byte aligned (16-byte alignment of
+  /// Takes one step: params [layout.size()], updated in place, aligned to an element (16-byte alignment of
   /// params and gradients is what makes it fast), on the optimizer's device; see Gradients.
   /// A head's gradient is its own task's, and takes part in loss scale and clip, not in aggregation.
   /// Throws InvalidArgument (null, misaligned or overlapping memory, memory or stream of another
-  /// device, sizes or a number of rows that do not fit, losses that are missing, not finite, or not
+  /// device, types other than precision's, sizes or a number of rows that do not fit, losses that are missing, not finite, or not
   /// positive where the aggregator needs that) before anything changes; NonFiniteGradient. Losses in
   /// device memory are looked at by the plan: unfit ones count as a gradient that is not finite.
-  void step(std::span<float> params, const Gradients& gradients, Stream stream = nullptr);
+  void step(Buffer params, const Gradients& gradients, Stream stream = nullptr);
 
   /// Takes one step with one task: gradient [layout.size()] is over the whole flat buffer.
   /// Throws as above, and InvalidArgument where tasks != 1.
-  void step(std::span<float> params, std::span<const float> gradient, Stream stream = nullptr);
+  void step(Buffer params, ConstBuffer gradient, Stream stream = nullptr);
 
   /// Sets the rule's learning rate, finite and >= 0, for the steps queued after it, graphs included.
   void set_lr(double lr, Stream stream = nullptr);
@@ -185,10 +189,10 @@ class GRAMSTEP_EXPORT Optimizer {
   Report report(Stream stream = nullptr) const;
 
   /// The parameters to evaluate a model with: out [layout.size()] becomes what the rule averages, x of
-  /// the schedule-free rules, and for all other rules a copy of params [layout.size()]. out may be params;
-  /// padding is left alone. Throws InvalidArgument for sizes or memory that do not fit.
-  void evaluation_params(std::span<const float> params, std::span<float> out,
-                         Stream stream = nullptr);
+  /// the schedule-free rules, and for all other rules a copy of params [layout.size()]; both of precision's
+  /// type, rounded to nearest even. out may be params; padding is left alone. Throws InvalidArgument for
+  /// sizes, types or memory that do not fit.
+  void evaluation_params(ConstBuffer params, Buffer out, Stream stream = nullptr);
 
   /// How many steps each segment took, by segment index. Waits for the work queued on `stream`.
   std::vector<std::int64_t> segment_steps(Stream stream = nullptr) const;
@@ -203,7 +207,9 @@ class GRAMSTEP_EXPORT Optimizer {
   void set_steps(std::int64_t steps, std::span<const std::int64_t> segment_steps,
                  Stream stream = nullptr);
 
-  /// The names of the state that the rule keeps with these options, as torch.optim names it.
+  /// The names of the state that the rule keeps with these options, as torch.optim names it, and of what is
+  /// kept beside 16-bit parameters: "master", "remainder" or "compensation". Parameters that are replaced in
+  /// mid-run leave it as it is: it is to be replaced with them, or, of the last two, set to zero.
   std::vector<std::string_view> state_names() const;
   /// Of what it keeps of that segment, for rules that keep other state of matrices than of other segments.
   std::vector<std::string_view> state_names(std::string_view segment) const;
@@ -227,6 +233,11 @@ class GRAMSTEP_EXPORT Optimizer {
   /// State of one segment, in its shape; of what is kept by row or column, with one column or one row.
   /// Throws InvalidArgument for an unknown name or segment, and where nothing of that name is kept of it.
   TensorView<float> state(std::string_view name, std::string_view segment);
+
+  /// The same for state of any type, such as bfloat16 moments or "remainder"; state() throws InvalidArgument
+  /// for what is not fp32.
+  Buffer stored_state(std::string_view name);
+  Buffer stored_state(std::string_view name, std::string_view segment);
 
   /// What the aggregator promises of its weights, in words; empty for nothing.
   std::string_view promise() const;

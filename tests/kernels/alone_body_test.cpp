@@ -19,7 +19,7 @@ TEST(CombineBody, HasTheBitsOfTheCpu) {
       for (const std::int64_t size : {1, 127, 4'096, 9'001}) {
         Random random(3);
         std::vector<Floats> rows;
-        kernels::CombineBody body{};
+        kernels::CombineBody<kernels::Float32> body{};
         std::vector<double> weights;
         for (int k = 0; k < tasks; ++k) {
           rows.emplace_back(size, shift);
@@ -38,8 +38,8 @@ TEST(CombineBody, HasTheBitsOfTheCpu) {
         body.tasks = tasks;
         body.aligned = shift == 0;
         std::vector<float> rounded(weights.begin(), weights.end());
-        host::choose_leaves().leaves->combine(body.rows, rounded.data(), tasks, 0,
-                                              static_cast<int>(size), expected.data());
+        host::choose_leaves().leaves->combine(DType::float32, body.rows, rounded.data(),
+                                              tasks, 0, static_cast<int>(size), expected.data());
         for (const simt::Launch& order : every_order) {
           launch(order, body, 2);  // blocks stride
           EXPECT_TRUE(same_bits(got.span(), expected.span())) << tasks << " of " << size;
@@ -111,6 +111,7 @@ TEST(EvaluationBody, HasTheBitsOfOneThreadInPlaceAndApart) {
     kernels::EvaluationBody body{.params = rig.params.data(),
                                  .z = rig.states[0].data(),
                                  .out = nullptr,
+                                 .storage = rig.setup.storage(nullptr),
                                  .chunks = rig.setup.work.chunks.data(),
                                  .segments = rig.segments.data(),
                                  .chunk_count = rig.chunks(),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "kernels/gram_tiled.hpp"
 #include "kernels/normalize.hpp"
 #include "tests/cases.hpp"
+#include "tests/kernels/stored_copy.hpp"
 
 namespace gramstep::test {
 
@@ -33,13 +35,17 @@ class StageRig {
         step(setup.initial),
         plan(setup.fresh_plan()),
         momenta(setup.momenta(), shift),
+        beside_params(setup.places.params_buffer() < 0 ? 0 : layout.size()),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
         measures(setup.work.chunks.size() * rules::max_measures, std::nan("")),
         matrix_sums(static_cast<std::size_t>(setup.places.sums), std::nan("")),
         scratch(static_cast<std::size_t>(setup.shape.projections * setup.scratch), std::nan("")),
         aligned_(shift % 4 == 0) {
     for (int k = 0; k < setup.tasks; ++k) rows.emplace_back(layout.shared_size(), shift);
-    for (int s = 0; s < setup.states; ++s) states.emplace_back(setup.state_size(s), shift);
+    for (int s = 0; s < setup.places.rule_buffers; ++s) {
+      states.emplace_back(setup.state_size(s), shift);
+    }
+    for (float& each : beside_params.span()) each = 0;
     fill(seed);
   }
 
@@ -75,9 +81,23 @@ class StageRig {
   }
   bool is_head(int s) const { return layout.segment(s).task != shared_by_all; }
 
+  /// What the stages are handed for a buffer: itself, or a copy of its numbers of that type.
+  void* stored(const Floats& buffer, DType dtype) {
+    if (dtype == DType::float32) return buffer.data();
+    return copies_.try_emplace(&buffer, buffer.span(), dtype).first->second.span().data();
+  }
+  /// The bits that the stages left of it.
+  std::vector<std::uint32_t> bits(const Floats& buffer) const {
+    const auto copy = copies_.find(&buffer);
+    if (copy != copies_.end()) return {copy->second.span().begin(), copy->second.span().end()};
+    std::vector<std::uint32_t> found;
+    for (const float each : buffer.span()) found.push_back(std::bit_cast<std::uint32_t>(each));
+    return found;
+  }
+
   void run_gram(const simt::Launch& order) {
     const kernels::GramArguments a = gram_arguments();
-    kernels::with_gram_body(a, {aggregator(), losses},
+    kernels::with_gram_body(a, aggregator(), losses,
                             [&](const auto& body) { launch(order, body, spans()); });
   }
   void run_gram_on_cpu() {
@@ -92,6 +112,7 @@ class StageRig {
                                 setup.tasks, factors);
       for (int s = 0; s < setup.work.shared_spans; ++s) leaves.momentum(a, factors, s);
       for (int k = 0; k < setup.tasks; ++k) a.rows[k] = a.momenta.after(k, setup.tasks);
+      a.row_type = DType::float32;
     }
     leaves.gram(a, 0, spans(), {fp32.data(), lanes.data()});
   }
@@ -124,15 +145,22 @@ class StageRig {
   void run_update(const simt::Launch& order, std::int64_t blocks) {
     with_updates<Held...>([&](auto update) {
       const auto run = [&](const auto& sum) { run_bodies<decltype(update)>(order, sum, blocks); };
-      if (setup.tasks == 1) return run(kernels::WeightedSum<1>{});
-      if (setup.tasks == 2) return run(kernels::WeightedSum<2>{});
-      run(kernels::WeightedSum<0>{});
+      if (!plain()) return run(kernels::WeightedSum<kernels::AnyType, 0>{});
+      if (setup.tasks == 1) return run(kernels::WeightedSum<kernels::Float32, 1>{});
+      if (setup.tasks == 2) return run(kernels::WeightedSum<kernels::Float32, 2>{});
+      run(kernels::WeightedSum<kernels::Float32, 0>{});
     });
   }
   template <class... Held>
   void run_update_by_element(const simt::Launch& order, std::int64_t blocks) {
     with_updates<Held...>([&](auto update) {
-      run_bodies<decltype(update)>(order, kernels::ByElement{aggregator()}, blocks);
+      if (plain()) {
+        run_bodies<decltype(update)>(order, kernels::ByElement<kernels::Float32>{aggregator()},
+                                     blocks);
+      } else {
+        run_bodies<decltype(update)>(order, kernels::ByElement<kernels::AnyType>{aggregator()},
+                                     blocks);
+      }
     });
   }
   void run_update_on_cpu() {
@@ -181,6 +209,7 @@ class StageRig {
   kernels::StepState step;
   std::vector<double> plan;
   Floats momenta;
+  Floats beside_params;  // master, remainders or compensations
   kernels::Losses losses{};
   kernels::Scaling scaling{};
   std::vector<double> partials, measures, matrix_sums, scratch;
@@ -256,8 +285,8 @@ class StageRig {
   void orthogonalize(const kernels::UpdateArguments& a) const {
     const host::FlushToZero flush;
     host::Orthogonalizer orthogonalizer(setup.places, *host::choose_leaves().leaves, 1);
-    orthogonalizer.run(host::newton_schulz(setup.rule), a.states[setup.places.orthogonalized],
-                       segments);
+    orthogonalizer.run(host::newton_schulz(setup.rule),
+                       static_cast<float*>(a.states[setup.places.orthogonalized]), segments);
   }
 
   /// As launch_update does.
@@ -301,8 +330,9 @@ class StageRig {
 
   kernels::GramArguments gram_arguments() {
     kernels::GramArguments a{};
-    for (std::size_t k = 0; k < rows.size(); ++k) a.rows[k] = rows[k].data();
-    a.heads = heads.data();
+    const DType gradients = a.row_type = a.head_type = setup.precision.gradients;
+    for (std::size_t k = 0; k < rows.size(); ++k) a.rows[k] = stored(rows[k], gradients);
+    a.heads = stored(heads, gradients);
     a.work = setup.work.table();
     a.segments = segments.data();
     a.partials = partials.data();
@@ -315,14 +345,17 @@ class StageRig {
 
   kernels::UpdateArguments update_arguments() {
     kernels::UpdateArguments a{};
-    a.params = params.data();
-    for (std::size_t s = 0; s < states.size(); ++s) a.states[s] = states[s].data();
+    a.storage = setup.storage(beside_params.span().empty() ? nullptr : beside_params.data());
+    a.params = stored(params, a.storage.params);
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      a.states[s] = stored(states[s], a.storage.states);
+    }
     for (std::size_t k = 0; k < rows.size(); ++k) {
       const auto at = static_cast<std::int64_t>(k) * setup.momentum_stride();
-      a.rows[k] = setup.traits.momentum ? momenta.data() + at : rows[k].data();
+      a.rows[k] = setup.traits.momentum ? momenta.data() + at : stored(rows[k], a.storage.rows);
     }
     if (setup.traits.momentum) a.second_rows = setup.tasks * setup.momentum_stride();
-    a.heads = heads.data();
+    a.heads = stored(heads, a.storage.heads);
     a.work = setup.work.table();
     a.segments = segments.data();
     a.plan = &step.plan;
@@ -337,7 +370,10 @@ class StageRig {
     return a;
   }
 
+  bool plain() const { return setup.storage(nullptr).plain(); }
+
   bool aligned_;
+  std::map<const Floats*, StoredCopy> copies_;
 };
 
 inline const simt::Launch every_order[] = {{.order = simt::Order::forward},

@@ -68,8 +68,8 @@ struct UnfusedStep : testing::TestWithParam<Method> {
 
   void note_cancellation(const std::vector<double>& w) {
     for (std::int64_t i = 0; i < layout.shared_size(); ++i) {
-      const double a = w[0] * static_cast<double>(gradients.for_step().rows[0][i]);
-      const double b = w[1] * static_cast<double>(gradients.for_step().rows[1][i]);
+      const double a = w[0] * static_cast<double>(gradients.for_step().rows.row<float>(0)[i]);
+      const double b = w[1] * static_cast<double>(gradients.for_step().rows.row<float>(1)[i]);
       if (a + b != 0) {  // padding
         cancellation = std::max(cancellation, (std::abs(a) + std::abs(b)) / std::abs(a + b));
       }

@@ -1,0 +1,145 @@
+// How the memory of a step is stored. Types are data here, no template parameters: one instance of a body
+// more, that asks for them, serves all of them; where everything is fp32 the bodies have no such question
+// in them.
+#pragma once
+
+#include "kernels/numbers.hpp"
+#include "kernels/vectors.hpp"
+
+namespace gramstep::kernels {
+
+/// The type of elements that a body is compiled for.
+struct Float32 {
+  GRAMSTEP_BODY explicit Float32(DType) {}
+};
+
+/// Any type, which the body asks for.
+struct AnyType {
+  DType dtype;
+
+  GRAMSTEP_BODY explicit AnyType(DType its_dtype) : dtype(its_dtype) {}
+};
+
+/// What the update stage is told of types, and of what it keeps and writes beside parameters and state.
+struct Storage {
+  DType params;
+  DType rows;
+  DType heads;
+  DType states;
+  Rounding rounding;
+  std::uint64_t seed;
+  float* master;  // fp32 parameters; null: none
+  void* low;      // remainders, or compensations of the parameters' type; null: none
+  bool remainder;
+
+  /// Whether anything is not as the bodies without questions take it.
+  GRAMSTEP_BOTH bool plain() const {
+    return params == DType::float32 && rows == DType::float32 && heads == DType::float32 &&
+           states == DType::float32;
+  }
+};
+
+/// An element of 16 bits in fp32. Both ways: a uniform choice is dearer than the shift.
+GRAMSTEP_BODY float widened(DType dtype, std::uint16_t stored) {
+  return dtype == DType::bfloat16 ? Bfloat16::widen(stored) : Float16::widen(stored);
+}
+GRAMSTEP_BODY std::uint16_t narrowed(DType dtype, float value) {
+  return dtype == DType::bfloat16 ? Bfloat16::nearest(value) : Float16::nearest(value);
+}
+GRAMSTEP_BODY std::uint16_t narrowed(DType dtype, float value, std::uint32_t random) {
+  return dtype == DType::bfloat16 ? Bfloat16::stochastic(value, random)
+                                  : Float16::stochastic(value, random);
+}
+
+/// Width elements of that type from element `at` on, which is aligned to them.
+template <int Width>
+GRAMSTEP_BODY void load(Float32, const void* from, std::int64_t at, float (&to)[Width]) {
+  load(static_cast<const float*>(from) + at, to);
+}
+template <int Width>
+GRAMSTEP_BODY void load(AnyType type, const void* from, std::int64_t at, float (&to)[Width]) {
+  if (type.dtype == DType::float32) return load(static_cast<const float*>(from) + at, to);
+  std::uint16_t stored[Width];
+  load(static_cast<const std::uint16_t*>(from) + at, stored);
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) to[c] = widened(type.dtype, stored[c]);
+}
+
+/// Width elements to memory of that type, to nearest even.
+template <int Width>
+GRAMSTEP_BODY void store(DType dtype, const float (&from)[Width], void* to, std::int64_t at) {
+  if (dtype == DType::float32) return store(from, static_cast<float*>(to) + at);
+  std::uint16_t stored[Width];
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) stored[c] = narrowed(dtype, from[c]);
+  store(stored, static_cast<std::uint16_t*>(to) + at);
+}
+
+/// The same, as the storage says to round, for the draw of that number.
+template <int Width>
+GRAMSTEP_BODY void store_rounded(const Storage& storage, DType dtype, std::int64_t step,
+                                 std::uint32_t draw, const float (&from)[Width], void* to,
+                                 std::int64_t at) {
+  if (dtype == DType::float32 || storage.rounding != Rounding::stochastic) {
+    return store(dtype, from, to, at);
+  }
+  const PhiloxWords drawn = philox(
+      storage.seed, draw_counter(step, draw, at / elements_a_draw));
+  const bool second = (at & 4) != 0;  // half of the words
+  std::uint16_t stored[Width];
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) {
+    if constexpr (Width == 1) {
+      stored[c] = narrowed(dtype, from[c], random_bits(drawn, static_cast<int>(at % elements_a_draw)));
+    } else {
+      static_assert(Width == 4);
+      stored[c] = narrowed(dtype, from[c], random_bits(drawn, second ? c + 4 : c));
+    }
+  }
+  store(stored, static_cast<std::uint16_t*>(to) + at);
+}
+
+/// Parameters in fp32, as exactly as they are kept. `first`: in the first step of their segment, when a
+/// master is not yet there.
+template <int Width>
+GRAMSTEP_BODY void load_params(const Storage& storage, const void* params, bool first,
+                               std::int64_t at, float (&p)[Width]) {
+  if (storage.master != nullptr && !first) return load(storage.master + at, p);
+  load(AnyType(storage.params), params, at, p);
+  if (storage.low == nullptr) return;
+  std::uint16_t low[Width];
+  load(static_cast<const std::uint16_t*>(storage.low) + at, low);
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) {
+    p[c] = storage.remainder ? Split::join(p[c], low[c]) : p[c] + widened(storage.params, low[c]);
+  }
+}
+
+/// And back.
+template <int Width>
+GRAMSTEP_BODY void store_params(const Storage& storage, std::int64_t step, const float (&p)[Width],
+                                void* params, std::int64_t at) {
+  if (storage.master != nullptr) {
+    store(p, storage.master + at);
+    return store(storage.params, p, params, at);
+  }
+  if (storage.low == nullptr) {
+    return store_rounded(storage, storage.params, step, params_draw, p, params, at);
+  }
+  std::uint16_t upper[Width], low[Width];
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) {
+    if (storage.remainder) {
+      const Split split = Split::of(p[c]);
+      upper[c] = split.upper;
+      low[c] = split.remainder;
+    } else {
+      upper[c] = narrowed(storage.params, p[c]);
+      low[c] = narrowed(storage.params, p[c] - widened(storage.params, upper[c]));
+    }
+  }
+  store(upper, static_cast<std::uint16_t*>(params) + at);
+  store(low, static_cast<std::uint16_t*>(storage.low) + at);
+}
+
+}  // namespace gramstep::kernels
