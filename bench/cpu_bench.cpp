@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("compiler", GRAMSTEP_BENCH_COMPILER);
   register_gram(extent);
   register_update(extent);
+  register_precision(extent);
   register_matrices(extent);
   register_step(extent);
   register_weights(extent);

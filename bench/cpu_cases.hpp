@@ -30,6 +30,7 @@ struct Extent {
 
 void register_gram(const Extent& extent);
 void register_update(const Extent& extent);
+void register_precision(const Extent& extent);
 void register_matrices(const Extent& extent);
 void register_step(const Extent& extent);
 void register_weights(const Extent& extent);

@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <bit>
 #include <stdexcept>
 
@@ -28,7 +29,36 @@ void stream(float* const* arrays, const float* __restrict g, std::int64_t size) 
   }
 }
 
+/// Passes over a piece of a stream, and over what is fetched with it.
+std::uint32_t pass(const Stream& stream, std::int64_t first, std::int64_t last) {
+  auto* __restrict data = static_cast<std::uint32_t*>(stream.data);
+  std::uint32_t sum = 0;
+  if (!stream.written) {
+    for (std::int64_t i = first; i < last; ++i) sum += data[i];
+    return sum;
+  }
+  const auto zero = static_cast<std::uint32_t>(nothing);
+  for (std::int64_t i = first; i < last; ++i) data[i] += zero;
+  return sum;
+}
+
 }  // namespace
+
+void stream_abreast(std::span<const Stream> streams) {
+  constexpr std::int64_t piece_bytes = 4096;  // of the longest stream
+  std::int64_t longest = 0;
+  for (const Stream& each : streams) longest = std::max(longest, each.bytes);
+  const std::int64_t pieces = (longest + piece_bytes - 1) / piece_bytes;
+  std::uint32_t all = 0;
+#pragma omp parallel for schedule(static) reduction(+ : all)
+  for (std::int64_t p = 0; p < pieces; ++p) {
+    for (const Stream& each : streams) {
+      const std::int64_t words = each.bytes / 4;
+      all += pass(each, words * p / pieces, words * (p + 1) / pieces);
+    }
+  }
+  benchmark::DoNotOptimize(all);
+}
 
 void read_arrays(std::span<const float* const> arrays, std::int64_t size) {
   std::uint32_t all = 0;

@@ -81,17 +81,20 @@ Stages::Stages(const Case& which, Device device, float* params, const float* con
     : setup_(which.layout(), which.options(device)),
       backend_(device.kind == Device::Kind::cpu ? host::make_cpu_backend(setup_)
                                                 : host::make_cuda_backend(setup_)),
-      memory_{params, rows, nullptr, {}},
+      memory_{params, std::span(rows, static_cast<std::size_t>(which.tasks)), nullptr, {}},
       stream_(stream),
       in_place_{params} {
-  for (int s = 0; s < setup_.states; ++s) in_place_.push_back(backend_->state(s));
+  for (int s = 0; s < setup_.states; ++s) {
+    in_place_.push_back(static_cast<float*>(backend_->state(s)));
+  }
   gram();
   for (int step = 0; step < steps; ++step) plan();
 }
 
 std::vector<Pass> Stages::passes() const {
+  const auto* rows = static_cast<const float* const*>(memory_.rows.pointers);
   return passes_of(setup_.rule, setup_.places.kinds[true], in_place_,
-                   {memory_.rows, static_cast<std::size_t>(setup_.tasks)});
+                   {rows, static_cast<std::size_t>(setup_.tasks)});
 }
 
 }  // namespace gramstep::bench

@@ -136,9 +136,11 @@ class Optimizer::Implementation {
 
   /// State of fp32. Throws InvalidArgument where it is of another type.
   std::span<float> floats(std::string_view name, const Buffer& state) const {
-    expect(state.dtype == DType::float32, "Optimizer::state",
-           "got \"" + std::string(name) + "\", which is " + std::string(name_of(state.dtype)) +
-               ", expected state of float32; stored_state gives any");
+    if (state.dtype != DType::float32) {
+      throw InvalidArgument("Optimizer::state: got \"" + std::string(name) + "\", which is " +
+                            std::string(name_of(state.dtype)) +
+                            ", expected state of float32; stored_state gives any");
+    }
     return {static_cast<float*>(state.data), static_cast<std::size_t>(state.size)};
   }
 

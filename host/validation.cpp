@@ -164,34 +164,37 @@ bool keeps_moments(const Rule& rule) {
       rule);
 }
 
+/// Throws "OptimizerOptions.precision.<option>: got .., expected .." unless the condition holds.
+void expect_precision(bool condition, const char* option, std::string_view got,
+                      std::string_view expected) {
+  if (condition) return;
+  throw InvalidArgument("OptimizerOptions.precision." + std::string(option) + ": got " +
+                        std::string(got) + ", expected " + std::string(expected));
+}
+
 void validate_precision(const OptimizerOptions& options) {
   const Precision& precision = options.precision;
-  const auto name = [](DType dtype) { return std::string("got ") + std::string(name_of(dtype)); };
   const bool narrow_params = precision.params != DType::float32;
-  for (const auto& [what, dtype] : {std::pair{"OptimizerOptions.precision.params", precision.params},
-                                    std::pair{"OptimizerOptions.precision.gradients",
-                                              precision.gradients}}) {
-    expect(dtype != DType::int16, what, name(dtype) + ", expected float32, bfloat16 or float16");
-  }
-  expect(precision.states == DType::float32 || precision.states == DType::bfloat16,
-         "OptimizerOptions.precision.states",
-         name(precision.states) + ", expected float32 or bfloat16");
-  expect(precision.states == DType::float32 || keeps_moments(options.rule),
-         "OptimizerOptions.precision.states",
-         name(precision.states) + ", expected float32 for a rule whose state is not moments by element");
-  const char* const master = "OptimizerOptions.precision.master";
-  expect(precision.master == Master::none || narrow_params, master,
-         "got a master, expected none for parameters of float32");
-  expect(precision.master != Master::remainder || precision.params == DType::bfloat16, master,
-         "got remainder, expected parameters of bfloat16, not " +
-             std::string(name_of(precision.params)));
+  const bool narrow_states = precision.states != DType::float32;
   const bool rounded_params = narrow_params && precision.master == Master::none;
-  const char* const rounding = "OptimizerOptions.precision.rounding";
-  expect(precision.rounding != Rounding::kahan || rounded_params, rounding,
-         "got kahan, expected 16-bit parameters without a master");
-  expect(precision.rounding != Rounding::stochastic || rounded_params ||
-             precision.states != DType::float32,
-         rounding, "got stochastic, expected 16-bit parameters without a master, or 16-bit state");
+  constexpr std::string_view types = "float32, bfloat16 or float16";
+  expect_precision(precision.params != DType::int16, "params", name_of(precision.params), types);
+  expect_precision(precision.gradients != DType::int16, "gradients", name_of(precision.gradients),
+                   types);
+  expect_precision(!narrow_states || precision.states == DType::bfloat16, "states",
+                   name_of(precision.states), "float32 or bfloat16");
+  expect_precision(!narrow_states || keeps_moments(options.rule), "states",
+                   name_of(precision.states),
+                   "float32 for a rule whose state is not moments by element");
+  expect_precision(precision.master == Master::none || narrow_params, "master", "one",
+                   "none beside parameters of float32");
+  expect_precision(precision.master != Master::remainder || precision.params == DType::bfloat16,
+                   "master", "remainder", "parameters of bfloat16");
+  expect_precision(precision.rounding != Rounding::kahan || rounded_params, "rounding", "kahan",
+                   "16-bit parameters without a master");
+  expect_precision(precision.rounding != Rounding::stochastic || rounded_params || narrow_states,
+                   "rounding", "stochastic",
+                   "16-bit parameters without a master, or 16-bit state");
 }
 
 std::string listed(std::span<const std::string_view> names) {

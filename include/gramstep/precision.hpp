@@ -69,7 +69,8 @@ enum class Rounding {
   /// place in the flat buffer, so that they are the same on every device and for any split of the buffer.
   stochastic,
   /// Parameters to nearest even, and what that loses is kept in state "compensation", [N] of the parameters'
-  /// type, and added in the next step; state to nearest even. Kahan 1965.
+  /// type, and added in the next step; state to nearest even. What a bfloat16 compensation still loses is
+  /// an update below 2^-17 of its parameter. Kahan 1965.
   kahan,
 };
 

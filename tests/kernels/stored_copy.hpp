@@ -1,14 +1,24 @@
 // StoredCopy: a buffer's numbers in memory of another type.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <new>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "host/backend.hpp"
 #include "tests/support.hpp"
 
 namespace gramstep::test {
+
+/// Rounds numbers to those that a type has.
+inline void round_to(DType dtype, std::span<float> numbers) {
+  std::vector<std::uint16_t> stored(numbers.size());
+  host::narrow(dtype, numbers, stored.data());
+  std::ranges::copy(host::widened(dtype, stored.data(), std::ssize(numbers)), numbers.begin());
+}
 
 /// 16-bit copies of fp32 numbers, as far from a multiple of 64 bytes in elements as those are.
 class StoredCopy {

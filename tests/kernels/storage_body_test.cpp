@@ -1,0 +1,178 @@
+// The stages' bodies over memory of every type, under the fiber runner against the CPU backend's loops: equal
+// bits.
+#include "tests/kernels/stage_rig.hpp"
+
+namespace gramstep::test {
+namespace {
+
+struct PrecisionCase {
+  const char* name;
+  Precision precision;
+  friend std::ostream& operator<<(std::ostream& out, const PrecisionCase& each) {
+    return out << each.name;
+  }
+};
+
+constexpr DType bf16 = DType::bfloat16, fp16 = DType::float16;
+
+/// Every way of each option, no two of them alike.
+const PrecisionCase precision_cases[] = {
+    {"Gradients", {.gradients = bf16}},
+    {"Params", {.params = fp16}},
+    {"Master", {.params = bf16, .gradients = fp16, .master = Master::float32}},
+    {"Remainder", {.params = bf16, .gradients = bf16, .master = Master::remainder}},
+    {"Kahan", {.params = bf16, .rounding = Rounding::kahan}},
+    {"KahanHalf", {.params = fp16, .gradients = fp16, .rounding = Rounding::kahan}},
+    {"Stochastic", {.params = bf16, .gradients = bf16, .rounding = Rounding::stochastic, .seed = 9}},
+    {"StochasticHalf", {.params = fp16, .rounding = Rounding::stochastic, .seed = 1u << 31}},
+    {"States", {.states = bf16}},
+    {"Everything", {.params = bf16, .gradients = bf16, .states = bf16}},
+    {"EverythingStochastic",
+     {.params = bf16, .gradients = bf16, .states = bf16, .rounding = Rounding::stochastic}},
+    {"StatesBesideMaster",
+     {.params = fp16, .master = Master::float32, .states = bf16, .rounding = Rounding::stochastic}},
+};
+
+/// A tenth step of some segments and the first of others, with one that has no gradient.
+void decide(StageRig& rig, int steps) {
+  rig.segments[3].active = 0;
+  rig.step.steps = 9;
+  for (std::size_t s = 0; s < rig.segments.size(); ++s) {
+    rig.segments[s].steps = s % 4 == 0 ? 0 : steps;
+  }
+  rig.setup.checks = false;  // of the partials, which nothing has written
+  rig.run_plan_on_cpu();
+  for (int k = 0; k < rig.setup.tasks; ++k) {
+    rig.applied(k) = 1.0f / static_cast<float>(k + 3);
+  }
+  rig.step.plan.head_weight = 0.7f;
+}
+
+/// What is beside the parameters, as a step has left it.
+void fill_beside(StageRig& rig) {
+  if (rig.beside_params.span().empty()) return;
+  Random random(17);
+  const bool master = rig.setup.precision.master == Master::float32;
+  for (int s = 0; s < rig.layout.segments(); ++s) {
+    for (float& each : rig.segment(rig.beside_params, s)) {
+      const auto small = std::bit_cast<std::uint32_t>(static_cast<float>(random.uniform() * 1e-3));
+      // Two 16-bit numbers, small ones, where it is no master.
+      each = std::bit_cast<float>(master ? small : (small >> 16) * 0x10001u);
+    }
+  }
+}
+
+template <class... Held>
+void run_update(StageRig& rig, const simt::Launch& order, const std::variant<Held...>*) {
+  rig.run_update<Held...>(order, 3);  // blocks stride over the chunks
+}
+
+class StorageBodyTest : public ::testing::TestWithParam<PrecisionCase> {};
+
+/// Rules that between them have every kind of pass: none, one and several states, norms before or after the
+/// state, sums by row and column.
+const Rule rules_of_every_kind[] = {
+    SGD{.lr = 0.1, .weight_decay = 0.01},
+    SGD{.lr = 0.1, .momentum = 0.9, .dampening = 0.1},
+    AdamW{.lr = 0.01, .weight_decay = 0.1},
+    Adam{.lr = 0.01, .amsgrad = true},
+    LAMB{.lr = 0.01, .weight_decay = 0.1},
+    LARS{.lr = 0.1, .weight_decay = 0.01, .trust_coefficient = 0.1},
+    Adafactor{.lr = 0.1, .weight_decay = 0.1},
+};
+
+TEST_P(StorageBodyTest, UpdateHasTheBitsOfTheCpu) {
+  for (const Rule& rule : rules_of_every_kind) {
+    const bool none = host::state_buffers(rule) == 0 || std::holds_alternative<Adafactor>(rule);
+    if (none && GetParam().precision.states != DType::float32) continue;
+    for (const int tasks : {1, 5}) {
+      for (const int shift : {0, 1}) {
+        const OptimizerOptions options{
+            .rule = rule, .tasks = tasks, .precision = GetParam().precision};
+        StageRig cpu(awkward_layout(tasks), options, shift);
+        fill_beside(cpu);
+        decide(cpu, 9);
+        cpu.run_update_on_cpu();
+        for (const simt::Launch& order : every_order) {
+          if (tasks != 5 && order.order != simt::Order::random) continue;
+          StageRig fibers(awkward_layout(tasks), options, shift);
+          fill_beside(fibers);
+          decide(fibers, 9);
+          run_update(fibers, order, static_cast<const Rule*>(nullptr));
+          SCOPED_TRACE(std::to_string(tasks) + " tasks, shift " + std::to_string(shift));
+          EXPECT_EQ(fibers.bits(fibers.params), cpu.bits(cpu.params));
+          EXPECT_EQ(fibers.bits(fibers.beside_params), cpu.bits(cpu.beside_params));
+          for (std::size_t s = 0; s < cpu.states.size(); ++s) {
+            EXPECT_EQ(fibers.bits(fibers.states[s]), cpu.bits(cpu.states[s])) << "state " << s;
+          }
+          EXPECT_TRUE(same_bits(fibers.measures, cpu.measures)) << "what a rule measures";
+        }
+      }
+    }
+  }
+}
+
+TEST_P(StorageBodyTest, ElementwiseAggregatorsHaveTheBitsOfTheCpu) {
+  const OptimizerOptions options{.rule = AdamW{},
+                                 .aggregator = GradDrop{.seed = 9},
+                                 .tasks = 3,
+                                 .precision = GetParam().precision};
+  StageRig cpu(awkward_layout(3), options), fibers(awkward_layout(3), options);
+  for (StageRig* rig : {&cpu, &fibers}) {
+    rig->run_gram_on_cpu();
+    rig->run_plan_on_cpu();
+  }
+  cpu.run_update_on_cpu();
+  fibers.run_update_by_element<AdamW>({.order = simt::Order::random}, 3);
+  EXPECT_EQ(fibers.bits(fibers.params), cpu.bits(cpu.params));
+}
+
+/// The products of 16-bit rows are exact in fp32, so the gram stage has the bits of fp32 rows of the same
+/// numbers.
+TEST(StorageBody, GramHasTheBitsOfTheSameNumbersInFp32) {
+  for (const DType dtype : {bf16, fp16}) {
+    for (const int tasks : {1, 2, 3, 8, 16, 33}) {
+      for (const int shift : {0, 1}) {
+        StageRig wide(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0}, shift);
+        for (const Floats& row : wide.rows) round_to(dtype, row.span());
+        round_to(dtype, wide.heads.span());
+        const OptimizerOptions options{
+            .tasks = tasks, .clip_norm = 1.0, .precision = {.gradients = dtype}};
+        StageRig narrow(awkward_layout(tasks), options, shift);
+        wide.run_gram_on_cpu();
+        narrow.run_gram_on_cpu();
+        EXPECT_TRUE(same_bits(narrow.partials, wide.partials)) << tasks << " on the CPU";
+        for (const simt::Launch& order : every_order) {
+          if (tasks > 3 && order.order != simt::Order::random) continue;
+          wide.run_gram(order);
+          narrow.run_gram(order);
+          EXPECT_TRUE(same_bits(narrow.partials, wide.partials)) << tasks << " by fibers";
+        }
+      }
+    }
+  }
+}
+
+/// The same of momenta, which take 16-bit gradients in.
+TEST(StorageBody, MomentaHaveTheBitsOfTheSameNumbersInFp32) {
+  for (const int shift : {0, 1}) {
+    OptimizerOptions options{.aggregator = MoCo{}, .tasks = 3};
+    StageRig wide(awkward_layout(3), options, shift);
+    for (const Floats& row : wide.rows) round_to(bf16, row.span());
+    round_to(bf16, wide.heads.span());
+    options.precision.gradients = bf16;
+    StageRig cpu(awkward_layout(3), options, shift), fibers(awkward_layout(3), options, shift);
+    wide.run_gram_on_cpu();
+    cpu.run_gram_on_cpu();
+    fibers.run_gram({.order = simt::Order::random});
+    EXPECT_EQ(cpu.bits(cpu.momenta), wide.bits(wide.momenta));
+    EXPECT_EQ(fibers.bits(fibers.momenta), wide.bits(wide.momenta));
+    EXPECT_TRUE(same_bits(cpu.partials, wide.partials));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, StorageBodyTest, ::testing::ValuesIn(precision_cases),
+                         [](const auto& each) { return each.param.name; });
+
+}  // namespace
+}  // namespace gramstep::test
