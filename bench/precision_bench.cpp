@@ -15,21 +15,21 @@ struct Stored {
 
 std::vector<Stored> every_precision() {
   using enum DType;
-  return {{"float32", {}},
-          {"bf16-gradients", {.gradients = bfloat16}},
-          {"master", {.params = bfloat16, .gradients = bfloat16, .master = Master::float32}},
-          {"float16-master", {.params = float16, .gradients = float16, .master = Master::float32}},
-          {"remainder", {.params = bfloat16, .gradients = bfloat16, .master = Master::remainder}},
-          {"kahan", {.params = bfloat16, .gradients = bfloat16, .rounding = Rounding::kahan}},
-          {"stochastic",
-           {.params = bfloat16, .gradients = bfloat16, .rounding = Rounding::stochastic}},
-          {"bf16-states", {.states = bfloat16}},
-          {"all-bf16", {.params = bfloat16, .gradients = bfloat16, .states = bfloat16}},
-          {"all-bf16-stochastic",
-           {.params = bfloat16,
-            .gradients = bfloat16,
-            .states = bfloat16,
-            .rounding = Rounding::stochastic}}};
+  return {
+      {"float32", {}},
+      {"bf16-gradients", {.gradients = bfloat16}},
+      {"master", {.params = bfloat16, .gradients = bfloat16, .master = Master::float32}},
+      {"float16-master", {.params = float16, .gradients = float16, .master = Master::float32}},
+      {"remainder", {.params = bfloat16, .gradients = bfloat16, .master = Master::remainder}},
+      {"kahan", {.params = bfloat16, .gradients = bfloat16, .rounding = Rounding::kahan}},
+      {"stochastic", {.params = bfloat16, .gradients = bfloat16, .rounding = Rounding::stochastic}},
+      {"bf16-states", {.states = bfloat16}},
+      {"all-bf16", {.params = bfloat16, .gradients = bfloat16, .states = bfloat16}},
+      {"all-bf16-stochastic",
+       {.params = bfloat16,
+        .gradients = bfloat16,
+        .states = bfloat16,
+        .rounding = Rounding::stochastic}}};
 }
 
 /// A step of one task, and what of memory it reads and writes.
@@ -86,10 +86,10 @@ void measure(benchmark::State& state, const Case& which, const Stored& stored,
   Rig rig(which, stored.precision);
   const std::vector<Stream> streams = rig.streams();
   const auto bytes = always(bytes_of(streams));
-  compare(state,
-          {{"update", [&] { rig.step(); }, bytes},
-           {"floor", [&] { stream_abreast(streams); }, bytes}},
-          time_on_cpu, extent.budget());
+  compare(
+      state,
+      {{"update", [&] { rig.step(); }, bytes}, {"floor", [&] { stream_abreast(streams); }, bytes}},
+      time_on_cpu, extent.budget());
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ struct Setup {
   std::int64_t scratch = 0;  // doubles a projection
   kernels::PlanShape shape{};
   Precision precision;
+  std::optional<double> ema_decay;
+  bool zero_gradients = false;
   double smoothing = 0;
   int tasks = 1;
   int states = 0;           // buffers that were taken: a rule that is set later may need fewer
@@ -72,9 +75,13 @@ struct Setup {
   std::vector<std::string_view> state_names() const;
   std::vector<std::string_view> state_names(int segment) const;
 
-  /// How a step is stored whose rows, heads and state are; `params_state`: what Backend::state gives for
-  /// Places::params_buffer.
-  kernels::Storage storage(void* params_state) const;
+  /// How a step is stored; state_at(index): what Backend::state gives.
+  template <class StateAt>
+  kernels::Storage storage(const Outputs& outputs, const StateAt& state_at) const {
+    const auto at = [&](int index) -> void* { return index < 0 ? nullptr : state_at(index); };
+    return storage(outputs, at(places.params_buffer), at(places.ema_buffer));
+  }
+  kernels::Storage storage(const Outputs& outputs, void* beside_params, void* ema) const;
 
   /// What the plan stage is told, but for where its memory is.
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
@@ -94,7 +101,11 @@ struct StepMemory {
   const void* heads;
   kernels::Losses losses;
   kernels::Scaling scaling{};
+  Outputs outputs{};
 };
+
+/// The gradients of a step, to be left at zero.
+kernels::Zeroed zeroed(const StepMemory& memory);
 
 /// What a message calls an argument of a step; text is made of it only when a message is.
 struct ArgumentName {
@@ -124,8 +135,10 @@ class Backend {
   virtual void sum_gram(double* gram, Stream stream) = 0;
   virtual void weights(const double* gram, double* weights, const kernels::Losses& losses,
                        Stream stream) = 0;
-  virtual void combine(const Rows& rows, const double* weights, float* combined,
-                       Stream stream) = 0;
+  virtual void combine(const Rows& rows, const double* weights, float* combined, Stream stream) = 0;
+
+  /// See kernels::AccumulateBody.
+  virtual void accumulate(const kernels::AccumulateBody& body, Stream stream) = 0;
 
   /// The copy of the parameters that a model is evaluated with; see kernels::EvaluationBody.
   virtual void evaluate(const kernels::EvaluationBody& body, Stream stream) = 0;

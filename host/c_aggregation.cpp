@@ -62,8 +62,9 @@ gramstep_status gramstep_aggregation_gram(gramstep_aggregation* aggregation,
                                           void* stream) {
   return guarded([&] {
     expect_there(aggregation, "gramstep_aggregation_gram: aggregation");
-    aggregation->aggregation.gram(rows_of(*aggregation, rows, tasks, "gramstep_aggregation_gram: rows"),
-                                  {gram, pairs(*aggregation, false)}, as_stream(stream));
+    aggregation->aggregation.gram(
+        rows_of(*aggregation, rows, tasks, "gramstep_aggregation_gram: rows"),
+        {gram, pairs(*aggregation, false)}, as_stream(stream));
   });
 }
 
@@ -86,10 +87,10 @@ gramstep_status gramstep_aggregation_combine(gramstep_aggregation* aggregation,
   return guarded([&] {
     expect_there(aggregation, "gramstep_aggregation_combine: aggregation");
     const std::int64_t size = aggregation->aggregation.options().size;
-    aggregation->aggregation.combine(rows_of(*aggregation, rows, row_count,
-                                             "gramstep_aggregation_combine: rows"),
-                                     {weights, tasks(*aggregation, false)},
-                                     {combined, static_cast<std::size_t>(size)}, as_stream(stream));
+    aggregation->aggregation.combine(
+        rows_of(*aggregation, rows, row_count, "gramstep_aggregation_combine: rows"),
+        {weights, tasks(*aggregation, false)}, {combined, static_cast<std::size_t>(size)},
+        as_stream(stream));
   });
 }
 

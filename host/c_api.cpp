@@ -126,32 +126,6 @@ gramstep_status gramstep_optimizer_create(gramstep_optimizer** optimizer,
 
 void gramstep_optimizer_destroy(gramstep_optimizer* optimizer) { delete optimizer; }
 
-gramstep_status gramstep_step(gramstep_optimizer* optimizer, void* params, int64_t params_size,
-                              const gramstep_gradients* gradients, void* stream) {
-  return guarded([&] {
-    expect_there(optimizer, "gramstep_step: optimizer");
-    expect_there(gradients, "gramstep_step: gradients");
-    expect_struct(gradients, "gramstep_gradients");
-    const gramstep_gradients& from = *gradients;
-    const std::size_t losses = extent(from.losses_size, "gramstep_step: losses_size");
-    extent(params_size, "gramstep_step: params_size");
-    extent(from.heads_size, "gramstep_step: heads_size");
-    if (extent(from.tasks, "gramstep_step: tasks") > 0) expect_there(from.rows, "gramstep_step: rows");
-    if (losses > 0) expect_there(from.losses, "gramstep_step: losses");
-    // C's pointers have no type but what the options say.
-    const gs::Precision& precision = optimizer->optimizer.options().precision;
-    optimizer->optimizer.step(
-        {params, params_size, precision.params},
-        gs::Gradients{.rows = {from.rows, from.tasks, precision.gradients},
-                      .row_size = from.row_size,
-                      .heads = {from.heads, from.heads_size, precision.gradients},
-                      .losses = {from.losses, losses},
-                      .grad_scale = from.grad_scale,
-                      .found_inf = from.found_inf},
-        as_stream(stream));
-  });
-}
-
 gramstep_status gramstep_set_active(gramstep_optimizer* optimizer, const char* segment,
                                     int32_t active, void* stream) {
   return guarded([&] {

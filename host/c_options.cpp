@@ -1,6 +1,8 @@
 // Options of the C ABI.
 #include "host/c_options.hpp"
 
+#include <cmath>
+
 namespace gramstep::host {
 namespace {
 
@@ -30,15 +32,6 @@ std::optional<NonFinite> non_finite_of(const gramstep_options& from) {
 
 Aggregator aggregator_or_sum(const char* text) {
   return text == nullptr ? Aggregator(Sum{}) : aggregator_of(text);
-}
-
-DType dtype_of_c(const char* what, int32_t value) {
-  switch (value) {
-    case GRAMSTEP_FLOAT32: return DType::float32;
-    case GRAMSTEP_BFLOAT16: return DType::bfloat16;
-    case GRAMSTEP_FLOAT16: return DType::float16;
-    default: unknown(what, value);
-  }
 }
 
 Master master_of(const gramstep_precision& from) {
@@ -85,6 +78,15 @@ Device device_of(const Options& from) {
 
 }  // namespace
 
+DType dtype_of_c(const char* what, std::int32_t value) {
+  switch (value) {
+    case GRAMSTEP_FLOAT32: return DType::float32;
+    case GRAMSTEP_BFLOAT16: return DType::bfloat16;
+    case GRAMSTEP_FLOAT16: return DType::float16;
+    default: unknown(what, value);
+  }
+}
+
 OptimizerOptions options_of(const gramstep_options& from) {
   expect_struct(&from, "gramstep_options");
   OptimizerOptions options{.rule = from.rule == nullptr ? Rule(SGD{}) : rule_of(from.rule),
@@ -98,8 +100,10 @@ OptimizerOptions options_of(const gramstep_options& from) {
                            .smoothing = from.smoothing,
                            .non_finite = non_finite_of(from),
                            .precision = precision_of(from.precision),
+                           .zero_gradients = from.zero_gradients != 0,
                            .device = device_of(from)};
   if (from.clip_norm != infinity) options.clip_norm = from.clip_norm;
+  if (!std::isnan(from.ema_decay)) options.ema_decay = from.ema_decay;
   return options;
 }
 
@@ -130,6 +134,7 @@ gramstep_options default_options() {
   options.growth_factor = dynamic.growth_factor;
   options.backoff_factor = dynamic.backoff_factor;
   options.growth_interval = dynamic.growth_interval;
+  options.ema_decay = std::nan("");
   return options;
 }
 

@@ -35,6 +35,9 @@ inline std::size_t extent(std::int64_t size, const char* what) {
 OptimizerOptions options_of(const gramstep_options& from);
 AggregationOptions options_of(const gramstep_aggregation_options& from);
 
+/// A type of numbers. Throws InvalidArgument for another value; `what` names it.
+DType dtype_of_c(const char* what, std::int32_t value);
+
 /// The schedule of a text, or a constant learning rate for null.
 Schedule schedule_or_constant(const char* text);
 

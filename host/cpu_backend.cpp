@@ -114,11 +114,12 @@ class CpuBackend final : public Backend {
   }
 
   void update(const StepMemory& memory, Stream) override {
-    if (step_.plan.skip) return;
+    if (step_.plan.skip && !setup_.zero_gradients) return;
     kernels::UpdateArguments arguments{};
     arguments.params = memory.params;
     for (int s = 0; s < setup_.places.rule_buffers; ++s) arguments.states[s] = state(s);
-    arguments.storage = setup_.storage(params_state());
+    arguments.storage = setup_.storage(memory.outputs, [this](int index) { return state(index); });
+    arguments.zeroed = zeroed(memory);
     for (int k = 0; k < setup_.tasks; ++k) {
       arguments.rows[k] =
           setup_.traits.momentum ? momenta().before(k, setup_.tasks) : memory.rows[k];
@@ -170,9 +171,19 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void accumulate(const kernels::AccumulateBody& body, Stream) override {
+    const std::int64_t runs = body.runs();
+#pragma omp parallel num_threads(body.size < parallel_elements ? 1 : threads_)
+    {
+      const FlushToZero flush;
+#pragma omp for schedule(static)
+      for (std::int64_t run = 0; run < runs; ++run) leaves_.accumulate(body, run);
+    }
+  }
+
   void evaluate(const kernels::EvaluationBody& given, Stream) override {
     kernels::EvaluationBody all = given;
-    all.storage = setup_.storage(params_state());
+    all.storage = setup_.storage({}, [this](int index) { return state(index); });
     all.segments = segments_.data();
     in_parallel([&](int thread, int threads) {
       const std::int32_t first = first_chunk(thread, threads);
@@ -224,11 +235,6 @@ class CpuBackend final : public Backend {
   /// same cache sets cost up to a tenth of the bandwidth.
   static constexpr std::int64_t state_skew = 1024;
 
-  void* params_state() {
-    const int index = setup_.places.params_buffer();
-    return index < 0 ? nullptr : state(index);
-  }
-
   std::int64_t lanes_stride() const {
     return std::int64_t{kernels::pairs_of(setup_.tasks)} * gram_lanes / 2 * 3;
   }
@@ -268,6 +274,7 @@ class CpuBackend final : public Backend {
         pass(arguments, by_element, count * thread / threads, count * (thread + 1) / threads);
       });
     };
+    if (step_.plan.skip) return over_chunks(passes.apply);  // gradients alone are left at zero
     if (passes.tiles != nullptr) {
       over(passes.tiles, arguments.matrices.tile_count);
       over(passes.lines, arguments.matrices.lines_count);

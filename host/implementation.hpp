@@ -17,7 +17,8 @@ namespace gramstep::host {
 class LastStep {
  public:
   bool is(const host::StepMemory& memory, Stream stream) const {
-    bool same = known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream;
+    bool same = known_ && params_ == memory.params && heads_ == memory.heads && stream_ == stream &&
+                memory.outputs.none();
     for (int k = 0; same && k < memory.rows.count; ++k) same = memory.rows[k] == rows_[k];
     return same;
   }
@@ -125,9 +126,8 @@ class Optimizer::Implementation {
   /// The buffer of that state over the whole layout. Throws InvalidArgument where there is none.
   Buffer whole_state(std::string_view name) const {
     const int index = host::index_of("Optimizer::state", name, setup.state_names());
-    if (name == host::params_state(options.precision)) {
-      return states[static_cast<std::size_t>(setup.places.params_buffer())];
-    }
+    const int beside = setup.places.params_state(name);
+    if (beside >= 0) return states[static_cast<std::size_t>(beside)];
     expect(setup.places.whole, "Optimizer::state",
            "got no segment, expected one, for " + rule_name() +
                " keeps other state of matrices than of other segments");

@@ -29,12 +29,18 @@ Optimizer::Implementation& Optimizer::checked(std::string_view member) {
 }
 
 void Optimizer::step(Buffer params, const Gradients& gradients, Stream stream) {
+  step(params, gradients, Outputs{}, stream);
+}
+
+void Optimizer::step(Buffer params, const Gradients& gradients, const Outputs& outputs,
+                     Stream stream) {
   Implementation& self = checked("step");
   host::validate_sizes(self.layout, self.options, params, gradients);
-  self.step(
-      {params.data, gradients.rows, gradients.heads.data,
-       host::losses_of(self.setup, gradients.losses), host::scaling_of(gradients, *self.backend)},
-      stream);
+  if (!outputs.none()) host::validate_outputs(self.layout, self.options, outputs);
+  self.step({params.data, gradients.rows, gradients.heads.data,
+             host::losses_of(self.setup, gradients.losses),
+             host::scaling_of(gradients, *self.backend), outputs},
+            stream);
 }
 
 void Optimizer::step(Buffer params, ConstBuffer gradient, Stream stream) {
@@ -52,6 +58,21 @@ void Optimizer::step(Buffer params, ConstBuffer gradient, Stream stream) {
                  .row_size = self.layout.shared_size(),
                  .heads = gradient.from(self.layout.shared_size())},
        stream);
+}
+
+void Optimizer::accumulate(std::span<float> sum, ConstBuffer gradient, double scale,
+                           Stream stream) {
+  Implementation& self = checked("accumulate");
+  expect_in("Optimizer::accumulate: scale", scale, -infinity);
+  host::validate_accumulation(sum, gradient, *self.backend);
+  self.backend->check_stream(stream);
+  self.backend->accumulate({.sum = sum.data(),
+                            .gradient = gradient.data,
+                            .dtype = gradient.dtype,
+                            .size = gradient.size,
+                            .scale = static_cast<float>(scale),
+                            .aligned = false},
+                           stream);
 }
 
 void Optimizer::set_lr(double lr, Stream stream) {
@@ -123,6 +144,10 @@ void Optimizer::evaluation_params(ConstBuffer params, Buffer out, Stream stream)
   kernels::EvaluationBody body{};
   body.params = params.data;
   body.out = out.data;
+  if (self.options.ema_decay) {
+    body.z = static_cast<const float*>(self.whole_state("ema").data);
+    body.beyond = 1;
+  }
   std::visit(
       [&](const auto& rule) {
         if constexpr (requires { rule.averaging(); }) {

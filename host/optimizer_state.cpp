@@ -215,8 +215,9 @@ void Optimizer::copy_state(const Optimizer& from) {
     self.backend->write_state(to, buffer.data());
   };
   for (int s = 0; s < host::state_buffers(self.options.rule); ++s) copy_buffer(s, s);
-  const int params_buffer = self.setup.places.params_buffer();
-  if (params_buffer >= 0) copy_buffer(params_buffer, other.setup.places.params_buffer());
+  for (const std::string_view name : self.setup.places.params_states) {
+    copy_buffer(self.setup.places.params_state(name), other.setup.places.params_state(name));
+  }
   if (self.setup.traits.momentum) copy_buffer(self.setup.states, other.setup.states);
   self.backend->write_plan(other.backend->read_plan(nullptr));
   self.backend->write_step(step, segments);

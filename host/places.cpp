@@ -95,12 +95,13 @@ std::int64_t StatePart::size() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-Places::Places(const Layout& layout, const Rule& rule, const Precision& precision)
-    : whole(treats_all_alike(rule)), rule_buffers(state_buffers(rule)) {
+Places::Places(const Layout& layout, const OptimizerOptions& options)
+    : whole(treats_all_alike(options.rule)), rule_buffers(state_buffers(options.rule)) {
+  const Rule& rule = options.rule;
   parts.resize(static_cast<std::size_t>(layout.segments()));
   segments.resize(parts.size());
   sizes.resize(static_cast<std::size_t>(rule_buffers));
-  types.assign(sizes.size(), precision.states);
+  types.assign(sizes.size(), options.precision.states);
   std::vector<int> by_offset(parts.size());
   std::iota(by_offset.begin(), by_offset.end(), 0);
   std::ranges::stable_sort(by_offset, {}, [&](int s) { return layout.segment(s).offset; });
@@ -115,20 +116,28 @@ Places::Places(const Layout& layout, const Rule& rule, const Precision& precisio
     place(rule, s, segment);
   }
   place_batches();
-  place_params_state(layout, precision);
+  const ParamsState beside = beside_params(options.precision);
+  if (!beside.name.empty()) params_buffer = add_params_state(layout, beside.name, beside.type);
+  if (options.ema_decay) ema_buffer = add_params_state(layout, "ema", DType::float32);
 }
 
-void Places::place_params_state(const Layout& layout, const Precision& precision) {
-  const std::string_view name = params_state(precision);
-  if (name.empty()) return;
+/// Adds a buffer that is laid out as the parameters.
+int Places::add_params_state(const Layout& layout, std::string_view name, DType type) {
+  const int buffer = buffers();
   sizes.push_back(layout.size());
-  types.push_back(precision.master == Master::float32     ? DType::float32
-                  : precision.master == Master::remainder ? DType::int16
-                                                          : precision.params);
+  types.push_back(type);
   for (std::size_t s = 0; s < parts.size(); ++s) {
     const Segment segment = layout.segment(static_cast<int>(s));
-    parts[s].push_back({name, rule_buffers, segment.offset, segment.shape});
+    parts[s].push_back({name, buffer, segment.offset, segment.shape});
   }
+  params_states.push_back(name);
+  return buffer;
+}
+
+int Places::params_state(std::string_view name) const {
+  const auto found = std::ranges::find(params_states, name);
+  if (found == params_states.end()) return -1;
+  return rule_buffers + static_cast<int>(found - params_states.begin());
 }
 
 /// Gives a segment its part of each buffer; of what is made orthogonal, its part of a batch.
@@ -190,10 +199,11 @@ NewtonSchulz newton_schulz(const Rule& rule) {
   return std::visit([](const auto& held) { return rules::newton_schulz(held); }, rule);
 }
 
-std::string_view params_state(const Precision& precision) {
-  if (precision.master == Master::float32) return "master";
-  if (precision.master == Master::remainder) return "remainder";
-  return precision.rounding == Rounding::kahan ? "compensation" : "";
+ParamsState beside_params(const Precision& precision) {
+  if (precision.master == Master::float32) return {"master", DType::float32};
+  if (precision.master == Master::remainder) return {"remainder", DType::int16};
+  if (precision.rounding == Rounding::kahan) return {"compensation", precision.params};
+  return {};
 }
 
 int state_buffers(const Rule& rule) {

@@ -46,12 +46,16 @@ struct Places {
   std::vector<MatrixBatch> batches;  // that are made orthogonal
   std::size_t orthogonalized = 0;    // the buffer they are in
   int rule_buffers;                  // the first of the buffers; the others are the parameters'
+  int params_buffer =
+      -1;               // what is kept beside them: master, remainders or compensations; -1: none
+  int ema_buffer = -1;  // their mean
+  std::vector<std::string_view> params_states;  // the names of both
 
-  Places(const Layout& layout, const Rule& rule, const Precision& precision);
+  Places(const Layout& layout, const OptimizerOptions& options);
 
   int buffers() const { return static_cast<int>(sizes.size()); }
-  /// The buffer of what is kept beside the parameters, master, remainders or compensations; -1 for none.
-  int params_buffer() const { return buffers() > rule_buffers ? rule_buffers : -1; }
+  /// The buffer of that name which is laid out as the parameters whatever the rule; -1 for none.
+  int params_state(std::string_view name) const;
 
   /// A segment's part of that name; null where it has none.
   const StatePart* part(int segment, std::string_view name) const;
@@ -64,7 +68,7 @@ struct Places {
  private:
   void place(const Rule& rule, int segment, const Segment& its);
   void place_batches();
-  void place_params_state(const Layout& layout, const Precision& precision);
+  int add_params_state(const Layout& layout, std::string_view name, DType type);
 };
 
 /// The pieces of state that a rule keeps of a matrix, or of any other segment.
@@ -76,8 +80,12 @@ NewtonSchulz newton_schulz(const Rule& rule);
 /// How many buffers they take.
 int state_buffers(const Rule& rule);
 
-/// The name of what is kept beside the parameters; empty for nothing.
-std::string_view params_state(const Precision& precision);
+/// What is kept beside the parameters; of no name for nothing.
+struct ParamsState {
+  std::string_view name;
+  DType type;
+};
+ParamsState beside_params(const Precision& precision);
 
 /// The names of them all, each once, and of the scalars that it keeps by segment.
 std::vector<std::string_view> state_names(const Rule& rule);

@@ -47,6 +47,13 @@ kernels::StepState fresh_step(const OptimizerOptions& options) {
 
 }  // namespace
 
+kernels::Zeroed zeroed(const StepMemory& memory) {
+  kernels::Zeroed to{
+      .rows = {}, .heads = const_cast<void*>(memory.heads), .dtype = memory.rows.dtype};
+  for (int k = 0; k < memory.rows.count; ++k) to.rows[k] = const_cast<void*>(memory.rows[k]);
+  return to;
+}
+
 std::vector<float> widened(DType dtype, const void* from, std::int64_t count) {
   std::vector<float> numbers(static_cast<std::size_t>(count));
   if (dtype == DType::float32) std::memcpy(numbers.data(), from, numbers.size() * sizeof(float));
@@ -79,7 +86,7 @@ kernels::Controls controls_of(const OptimizerOptions& options) {
 Setup::Setup(const Layout& layout, const OptimizerOptions& options)
     : projection_of(projections(layout, options.projection)),
       work(layout, projection_of),
-      places(layout, options.rule, options.precision),
+      places(layout, options),
       groups(settings_of(layout)),
       segments(fresh_segments(layout, projection_of, places)),
       initial(fresh_step(options)),
@@ -89,6 +96,8 @@ Setup::Setup(const Layout& layout, const OptimizerOptions& options)
       device(options.device),
       size(layout.size()),
       precision(options.precision),
+      ema_decay(options.ema_decay),
+      zero_gradients(options.zero_gradients),
       smoothing(options.smoothing),
       tasks(options.tasks),
       states(places.buffers()),
@@ -120,7 +129,7 @@ std::vector<char> Setup::initial_buffer(int index) const {
   return bytes;
 }
 
-kernels::Storage Setup::storage(void* params_state) const {
+kernels::Storage Setup::storage(const Outputs& outputs, void* beside_params, void* ema) const {
   const bool master = precision.master == Master::float32;
   return {.params = precision.params,
           .rows = traits.momentum ? DType::float32 : precision.gradients,
@@ -128,14 +137,19 @@ kernels::Storage Setup::storage(void* params_state) const {
           .states = precision.states,
           .rounding = precision.rounding,
           .seed = precision.seed,
-          .master = master ? static_cast<float*>(params_state) : nullptr,
-          .low = master ? nullptr : params_state,
-          .remainder = precision.master == Master::remainder};
+          .master = master ? static_cast<float*>(beside_params) : nullptr,
+          .low = master ? nullptr : beside_params,
+          .remainder = precision.master == Master::remainder,
+          .ema = static_cast<float*>(ema),
+          .ema_taken = static_cast<float>(1.0 - ema_decay.value_or(0.0)),
+          .zeroes = zero_gradients,
+          .copy = {outputs.copy.data, outputs.copy.dtype},
+          .delta = {outputs.delta.data, outputs.delta.dtype}};
 }
 
 std::vector<std::string_view> Setup::state_names() const {
   std::vector<std::string_view> names = host::state_names(rule);
-  if (places.params_buffer() >= 0) names.push_back(params_state(precision));
+  names.insert(names.end(), places.params_states.begin(), places.params_states.end());
   return names;
 }
 

@@ -20,6 +20,10 @@ void validate(const Layout& layout, const OptimizerOptions& options);
 void validate_sizes(const Layout& layout, const OptimizerOptions& options, const Buffer& params,
                     const Gradients& gradients);
 
+/// The same of a step's outputs, one of which there is.
+void validate_outputs(const Layout& layout, const OptimizerOptions& options,
+                      const Outputs& outputs);
+
 /// Throws InvalidArgument unless that many steps can have been taken; `what` names the count.
 void validate_steps(const std::string& what, std::int64_t steps,
                     std::int64_t most = std::int64_t{1} << 62);
@@ -36,6 +40,10 @@ kernels::Scaling scaling_of(const Gradients& gradients, const Backend& backend);
 /// apart.
 void validate_evaluation(const Layout& layout, DType dtype, const ConstBuffer& params,
                          const Buffer& out, const Backend& backend);
+
+/// Throws InvalidArgument unless both are memory of one size on the backend's device, and apart.
+void validate_accumulation(std::span<float> sum, const ConstBuffer& gradient,
+                           const Backend& backend);
 
 /// Throws InvalidState unless the state that one rule keeps is all that the other needs.
 void expect_state_allows(const Rule& present, const Rule& next);

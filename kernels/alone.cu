@@ -20,6 +20,10 @@ void launch_combine(const CombineBody<Type>& body, Stream stream) {
 template void launch_combine(const CombineBody<Float32>& body, Stream stream);
 template void launch_combine(const CombineBody<AnyType>& body, Stream stream);
 
+void launch_accumulation(const AccumulateBody& body, Stream stream) {
+  launch(body, body.runs(), stream, "launch of the accumulation");
+}
+
 void launch_evaluation(const EvaluationBody& body, Stream stream) {
   launch(body, body.chunk_count, stream, "launch of the evaluation's parameters");
 }

@@ -69,6 +69,45 @@ struct CombineBody {
   }
 };
 
+/// sum += scale * gradient. Blocks take runs of `run` elements in turn. Traffic: a read of each and a write.
+struct AccumulateBody {
+  static constexpr int threads = update_threads;
+  static constexpr int run = 4 * chunk_elements;
+  float* sum;
+  const void* gradient;
+  DType dtype;
+  std::int64_t size;
+  float scale;
+  bool aligned;  // both on 16 bytes
+
+  struct Shared {};
+
+  std::int64_t runs() const { return (size + run - 1) / run; }
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
+    for (std::int64_t r = x.block(); r * run < size; r += x.blocks()) {
+      const std::int64_t end = (r + 1) * run < size ? (r + 1) * run : size;
+      const std::int64_t vectors = aligned ? (end - r * run) / 4 : 0;
+      sweep<4>(x, r * run, r * run + 4 * vectors);
+      sweep<1>(x, r * run + 4 * vectors, end);
+    }
+  }
+
+ private:
+  template <int Width, class X>
+  GRAMSTEP_BODY void sweep(const X& x, std::int64_t first, std::int64_t last) const {
+    for (std::int64_t at = first + Width * x.thread(); at < last; at += Width * x.threads()) {
+      float g[Width], to[Width];
+      load(AnyType(dtype), gradient, at, g);
+      load(sum + at, to);
+      GRAMSTEP_UNROLL
+      for (int c = 0; c < Width; ++c) to[c] += scale * g[c];
+      store(to, sum + at);
+    }
+  }
+};
+
 /// out = params + beyond (z - params): from y to the average x of a schedule-free rule, where
 /// y = (1 - share) z + share x and beyond = 1 - 1 / share; a copy where a segment took no step yet, or
 /// there is no z. Blocks take chunks. Traffic: two reads and a write an element. out, of the parameters'

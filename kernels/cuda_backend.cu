@@ -206,10 +206,17 @@ class CudaBackend final : public Backend {
     kernels::launch_combine(body, stream);
   }
 
+  void accumulate(const kernels::AccumulateBody& given, Stream stream) override {
+    const CurrentDevice current(ordinal());
+    kernels::AccumulateBody body = given;
+    body.aligned = on_vectors(body.sum) && on_vectors(body.gradient);
+    kernels::launch_accumulation(body, stream);
+  }
+
   void evaluate(const kernels::EvaluationBody& given, Stream stream) override {
     const CurrentDevice current(ordinal());
     kernels::EvaluationBody body = given;
-    body.storage = setup_.storage(params_state());
+    body.storage = setup_.storage({}, [this](int index) { return state_at(index); });
     body.chunks = memory_->chunks.data();
     body.chunk_count = static_cast<std::int32_t>(setup_.work.chunks.size());
     body.segments = segments();
@@ -286,10 +293,6 @@ class CudaBackend final : public Backend {
     if (index == setup_.states) return memory_->momenta.data();
     return memory_->states.data() + setup_.state_offset(index, state_apart);
   }
-  void* params_state() const {
-    const int index = setup_.places.params_buffer();
-    return index < 0 ? nullptr : state_at(index);
-  }
 
   void copy_state(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind) const {
     const CurrentDevice current(ordinal());
@@ -302,7 +305,8 @@ class CudaBackend final : public Backend {
   }
 
   static bool aligned(const StepMemory& memory) {
-    return on_vectors(memory.params) && on_vectors(memory.heads) && on_vectors(memory.rows);
+    return on_vectors(memory.params) && on_vectors(memory.heads) && on_vectors(memory.rows) &&
+           on_vectors(memory.outputs.copy.data) && on_vectors(memory.outputs.delta.data);
   }
 
   kernels::GramArguments gram_arguments(const StepMemory& memory) {
@@ -336,7 +340,9 @@ class CudaBackend final : public Backend {
     kernels::UpdateArguments arguments{};
     arguments.params = memory.params;
     for (int s = 0; s < setup_.places.rule_buffers; ++s) arguments.states[s] = state(s);
-    arguments.storage = setup_.storage(params_state());
+    arguments.storage =
+        setup_.storage(memory.outputs, [this](int index) { return state_at(index); });
+    arguments.zeroed = zeroed(memory);
     if (setup_.traits.momentum) {
       arguments.second_rows = setup_.tasks * setup_.momentum_stride();
       for (int k = 0; k < setup_.tasks; ++k) {

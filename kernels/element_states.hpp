@@ -74,7 +74,8 @@ struct ElementStates {
         kernels::store(state[s], static_cast<float*>(at_home.buffers[s]) + at);
       } else {
         store_rounded(at_home.storage, at_home.storage.states, at_home.step,
-                      states_draw + static_cast<std::uint32_t>(s), state[s], at_home.buffers[s], at);
+                      states_draw + static_cast<std::uint32_t>(s), state[s], at_home.buffers[s],
+                      at);
       }
     }
   }

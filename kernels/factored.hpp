@@ -6,7 +6,7 @@
 // 8 of a column, then it is double. Which terms meet in which order is the same on every device.
 #pragma once
 
-#include "kernels/update.hpp"
+#include "kernels/measure.hpp"
 
 namespace gramstep::kernels {
 

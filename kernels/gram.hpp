@@ -106,7 +106,8 @@ GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t sp
   double sums[1] = {};
   over_chunks(a, span, [&](const Chunk& chunk) {
     float of_chunk[1] = {};
-    chunk_products<1>(x, Type(a.head_type), chunk, a.aligned, &a.heads, 1, a.work.shared_size, of_chunk);
+    chunk_products<1>(x, Type(a.head_type), chunk, a.aligned, &a.heads, 1, a.work.shared_size,
+                      of_chunk);
     sums[0] += static_cast<double>(of_chunk[0]);
   });
   double* head_partials = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(a.tasks);
@@ -145,7 +146,8 @@ struct GramBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    over_spans<Type>(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
+    over_spans<Type>(x, a, shared.head_sums,
+                     [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
  private:

@@ -107,7 +107,8 @@ struct GramTiledBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     source.prepare(x, a, shared.source);
-    over_spans<typename Source::Type>(x, a, shared.head_sums, [&](std::int64_t span) { shared_span(x, shared, span); });
+    over_spans<typename Source::Type>(x, a, shared.head_sums,
+                                      [&](std::int64_t span) { shared_span(x, shared, span); });
   }
 
  private:

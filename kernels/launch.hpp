@@ -37,6 +37,8 @@ template <class Type>
 void launch_combine(const CombineBody<Type>& body, Stream stream);
 void launch_count_step(StepState* state, Stream stream);
 
+void launch_accumulation(const AccumulateBody& body, Stream stream);
+
 /// The parameters to evaluate a model with.
 void launch_evaluation(const EvaluationBody& body, Stream stream);
 

@@ -58,8 +58,9 @@ struct Bfloat16 {
 /// An IEEE binary16.
 struct Float16 {
   static constexpr std::uint32_t bias = std::uint32_t{127 - 15} << 23;
-  static constexpr std::uint32_t smallest_normal = std::uint32_t{127 - 14} << 23;  // 2^-14, fp32's bits
-  static constexpr std::uint32_t beyond = std::uint32_t{127 + 16} << 23;           // 65536
+  static constexpr std::uint32_t smallest_normal = std::uint32_t{127 - 14}
+                                                   << 23;                 // 2^-14, fp32's bits
+  static constexpr std::uint32_t beyond = std::uint32_t{127 + 16} << 23;  // 65536
 
   GRAMSTEP_BODY static float widen(std::uint16_t stored) {
     const std::uint32_t sign = (std::uint32_t{stored} & 0x8000) << 16;

@@ -3,6 +3,7 @@
 // in them.
 #pragma once
 
+#include "gramstep/rules/common.hpp"
 #include "kernels/numbers.hpp"
 #include "kernels/vectors.hpp"
 
@@ -20,6 +21,12 @@ struct AnyType {
   GRAMSTEP_BODY explicit AnyType(DType its_dtype) : dtype(its_dtype) {}
 };
 
+/// Memory of the caller's that an element is written to; null: none.
+struct Output {
+  void* to;
+  DType dtype;
+};
+
 /// What the update stage is told of types, and of what it keeps and writes beside parameters and state.
 struct Storage {
   DType params;
@@ -31,11 +38,17 @@ struct Storage {
   float* master;  // fp32 parameters; null: none
   void* low;      // remainders, or compensations of the parameters' type; null: none
   bool remainder;
+  float* ema;       // mean of the parameters; null: none
+  float ema_taken;  // what it takes of a step's
+  bool zeroes;      // whether gradients are left at zero
+  Output copy;      // of the parameters after the step
+  Output delta;     // what the step would add to them, which then stay as they are
 
-  /// Whether anything is not as the bodies without questions take it.
+  /// Whether all is as the bodies without questions take it.
   GRAMSTEP_BOTH bool plain() const {
     return params == DType::float32 && rows == DType::float32 && heads == DType::float32 &&
-           states == DType::float32;
+           states == DType::float32 && ema == nullptr && !zeroes && copy.to == nullptr &&
+           delta.to == nullptr;
   }
 };
 
@@ -83,14 +96,14 @@ GRAMSTEP_BODY void store_rounded(const Storage& storage, DType dtype, std::int64
   if (dtype == DType::float32 || storage.rounding != Rounding::stochastic) {
     return store(dtype, from, to, at);
   }
-  const PhiloxWords drawn = philox(
-      storage.seed, draw_counter(step, draw, at / elements_a_draw));
+  const PhiloxWords drawn = philox(storage.seed, draw_counter(step, draw, at / elements_a_draw));
   const bool second = (at & 4) != 0;  // half of the words
   std::uint16_t stored[Width];
   GRAMSTEP_UNROLL
   for (int c = 0; c < Width; ++c) {
     if constexpr (Width == 1) {
-      stored[c] = narrowed(dtype, from[c], random_bits(drawn, static_cast<int>(at % elements_a_draw)));
+      stored[c] =
+          narrowed(dtype, from[c], random_bits(drawn, static_cast<int>(at % elements_a_draw)));
     } else {
       static_assert(Width == 4);
       stored[c] = narrowed(dtype, from[c], random_bits(drawn, second ? c + 4 : c));
@@ -117,8 +130,8 @@ GRAMSTEP_BODY void load_params(const Storage& storage, const void* params, bool 
 
 /// And back.
 template <int Width>
-GRAMSTEP_BODY void store_params(const Storage& storage, std::int64_t step, const float (&p)[Width],
-                                void* params, std::int64_t at) {
+GRAMSTEP_BODY void keep_params(const Storage& storage, std::int64_t step, const float (&p)[Width],
+                               void* params, std::int64_t at) {
   if (storage.master != nullptr) {
     store(p, storage.master + at);
     return store(storage.params, p, params, at);
@@ -140,6 +153,28 @@ GRAMSTEP_BODY void store_params(const Storage& storage, std::int64_t step, const
   }
   store(upper, static_cast<std::uint16_t*>(params) + at);
   store(low, static_cast<std::uint16_t*>(storage.low) + at);
+}
+
+/// The same, or the difference, and what else is asked for. `first`: see load_params.
+template <int Width>
+GRAMSTEP_BODY void store_params(const Storage& storage, std::int64_t step, bool first,
+                                const float (&before)[Width], const float (&p)[Width], void* params,
+                                std::int64_t at) {
+  if (storage.delta.to == nullptr) {
+    keep_params(storage, step, p, params, at);
+  } else {
+    float delta[Width];
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < Width; ++c) delta[c] = p[c] - before[c];
+    store(storage.delta.dtype, delta, storage.delta.to, at);
+  }
+  if (storage.copy.to != nullptr) store(storage.copy.dtype, p, storage.copy.to, at);
+  if (storage.ema == nullptr) return;
+  float ema[Width];
+  load(storage.ema + at, ema);
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) ema[c] = first ? p[c] : lerp(ema[c], p[c], storage.ema_taken);
+  store(ema, storage.ema + at);
 }
 
 }  // namespace gramstep::kernels

@@ -4,6 +4,7 @@
 #include "kernels/device_context.cuh"
 #include "kernels/factored.hpp"
 #include "kernels/launch.hpp"
+#include "kernels/measure.hpp"
 #include "kernels/normalize.hpp"
 
 namespace gramstep::kernels {

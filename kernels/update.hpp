@@ -17,6 +17,13 @@
 
 namespace gramstep::kernels {
 
+/// The gradients that an update leaves at zero: those that came in, where it reads momenta of them.
+struct Zeroed {
+  void* rows[max_tasks];
+  void* heads;
+  DType dtype;
+};
+
 struct UpdateArguments {
   void* params;
   void* states[max_states];
@@ -24,6 +31,7 @@ struct UpdateArguments {
   std::int64_t second_rows;  // elements from these rows to those that are read in odd steps
   const void* heads;
   Storage storage;
+  Zeroed zeroed;
   WorkTable work;
   SegmentState* segments;
   std::int32_t segment_count;
@@ -36,37 +44,6 @@ struct UpdateArguments {
 };
 
 inline constexpr int update_threads = 256;
-
-/// Lanes that terms are dealt out to on every device: four neighbouring elements of a chunk to one, then
-/// four to the next. On a GPU a lane is a thread.
-inline constexpr int measure_lanes = update_threads;
-using MeasureRoom = double[measure_lanes][rules::max_measures];
-
-/// How many lanes `count` things reach that are dealt out one by one: a power of two.
-GRAMSTEP_BODY int lanes_of(std::int64_t count) {
-  int lanes = 1;
-  while (lanes < measure_lanes && lanes < count) lanes *= 2;
-  return lanes;
-}
-
-/// A lane's sum over a chunk: each of four columns has summed chunk_elements / (4 measure_lanes) terms.
-GRAMSTEP_BODY double sum_of_columns(const float* columns) {
-  static_assert(chunk_elements == 16 * measure_lanes, "what rules say of their sums");
-  return static_cast<double>((columns[0] + columns[1]) + (columns[2] + columns[3]));
-}
-
-/// Adds up what `lanes` lanes left in the room, a power of two, by halves: into the first of them.
-template <class X>
-GRAMSTEP_BODY void add_lanes(const X& x, int lanes, MeasureRoom& room) {
-  x.sync();
-  for (int half = lanes / 2; half > 0; half /= 2) {
-    for (int i = x.thread(); i < half; i += x.threads()) {
-      GRAMSTEP_UNROLL
-      for (int m = 0; m < rules::max_measures; ++m) room[i][m] += room[i + half][m];
-    }
-    x.sync();
-  }
-}
 
 /// d = w_0 g_0 + w_1 g_1 + ..., in task order, each product and each sum rounded: the order of
 /// operations that every backend keeps. Rows is K, or 0 for any K.
@@ -136,11 +113,15 @@ struct ByElement {
 
 /// Whether a segment is this update's, of the two of its rule.
 template <class Update>
+GRAMSTEP_BODY bool is_of(const SegmentState& segment) {
+  if constexpr (rules::ByKind<Update>) return (segment.matrix != 0) == Update::of_matrices;
+  return true;
+}
+
+/// Whether it has a step to take as well.
+template <class Update>
 GRAMSTEP_BODY bool takes(const SegmentState& segment) {
-  if constexpr (rules::ByKind<Update>) {
-    if ((segment.matrix != 0) != Update::of_matrices) return false;
-  }
-  return segment.active;
+  return is_of<Update>(segment) && segment.active;
 }
 
 /// The gradient of Width neighbouring elements.
@@ -180,16 +161,24 @@ struct ElementPass {
   GRAMSTEP_BODY void apply(const X& x, const Chunk& chunk, const SegmentState& segment,
                            const Element& element) const {
     const States states = states_of(chunk);
-    const int vectors = a.aligned ? chunk.count / 4 : 0;
-    const auto sweep = [&]<int Width>(std::integral_constant<int, Width>, int first, int last) {
-      for (int i = first + Width * x.thread(); i < last; i += Width * x.threads()) {
-        visit<Width, Read, true, WriteStates>(
-            states, segment, chunk.begin, i,
-            [&](int, float g, float& p, float* state) { element(g, p, state); });
-      }
-    };
-    sweep(std::integral_constant<int, 4>{}, 0, 4 * vectors);
-    sweep(std::integral_constant<int, 1>{}, 4 * vectors, chunk.count);
+    sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
+      visit<Width, Read, true, WriteStates>(
+          states, segment, chunk.begin, i,
+          [&](int, float g, float& p, float* state) { element(g, p, state); });
+    });
+  }
+
+  /// Leaves the gradients of a chunk at zero: each thread those that it reads.
+  template <class X>
+  GRAMSTEP_BODY void zero(const X& x, const Chunk& chunk) const {
+    const Zeroed& to = a.zeroed;
+    const bool head = chunk.begin >= a.work.shared_size;
+    const std::int64_t first = chunk.begin - (head ? a.work.shared_size : 0);
+    sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
+      const float zeros[Width] = {};
+      if (head) return store(to.dtype, zeros, to.heads, first + i);
+      for (int k = 0; k < a.tasks; ++k) store(to.dtype, zeros, to.rows[k], first + i);
+    });
   }
 
   /// Calls element(column, g, p, state) for the elements of a chunk that are this thread's, four
@@ -214,6 +203,18 @@ struct ElementPass {
   }
 
  private:
+  /// Calls function(width, i) for the elements of a chunk that are this thread's, `width` from element i on.
+  template <class X, class Function>
+  GRAMSTEP_BODY void sweep(const X& x, const Chunk& chunk, const Function& function) const {
+    const int vectors = a.aligned ? chunk.count / 4 : 0;
+    for (int i = 4 * x.thread(); i < 4 * vectors; i += 4 * x.threads()) {
+      function(std::integral_constant<int, 4>{}, i);
+    }
+    for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
+      function(std::integral_constant<int, 1>{}, i);
+    }
+  }
+
   GRAMSTEP_BODY States states_of(const Chunk& chunk) const {
     return States({a.states, a.storage, a.plan->step}, a.matrices, chunk);
   }
@@ -229,33 +230,35 @@ struct ElementPass {
   }
 
   template <int Width>
-  GRAMSTEP_BODY void store_params(const float (&p)[Width], std::int64_t at) const {
+  GRAMSTEP_BODY void store_params(const SegmentState& segment, const float (&before)[Width],
+                                  const float (&p)[Width], std::int64_t at) const {
     if constexpr (std::is_same_v<Type, Float32>) {
       store(p, static_cast<float*>(a.params) + at);
     } else {
-      kernels::store_params(a.storage, a.plan->step, p, a.params, at);
+      kernels::store_params(a.storage, a.plan->step, segment.steps == 1, before, p, a.params, at);
     }
   }
 
   /// Calls element(c, g, p, state) for Width elements from element i of a chunk on, c below Width.
   template <int Width, bool Read, bool WriteParams, bool WriteStates, class Element>
-  GRAMSTEP_BODY void visit(const States& states, const SegmentState& segment,
-                           std::int64_t begin, int i, const Element& element) const {
+  GRAMSTEP_BODY void visit(const States& states, const SegmentState& segment, std::int64_t begin,
+                           int i, const Element& element) const {
     constexpr int count = Update::states;
     const std::int64_t at = begin + i;
-    float d[Width] = {}, p[Width], state[count + 1][Width], one[count + 1];
+    float d[Width] = {}, p[Width], before[Width], state[count + 1][Width], one[count + 1];
     if constexpr (Read) gradient(a, combination, segment, at, d);
     load_params(segment, at, p);
     states.load(at, i, state);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
+      before[c] = p[c];
       GRAMSTEP_UNROLL
       for (int s = 0; s < count; ++s) one[s] = state[s][c];
       element(c, segment.sign * d[c], p[c], one);
       GRAMSTEP_UNROLL
       for (int s = 0; s < count; ++s) state[s][c] = one[s];
     }
-    if constexpr (WriteParams) store_params(p, at);
+    if constexpr (WriteParams) store_params(segment, before, p, at);
     if constexpr (WriteStates) states.store(state, at);
   }
 };
@@ -271,92 +274,36 @@ struct UpdateBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
-    if (a.plan->skip) return;
     const ElementPass<Update, Combination> pass{a, combination};
+    if constexpr (!std::is_same_v<typename Combination::Type, Float32>) {
+      if (a.storage.zeroes) return apply_and_zero(x, pass);
+    }
+    if (a.plan->skip) return;
     pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
-      const auto scalars = segment.template get<typename Update::Scalars>();
-      pass.template apply<rules::applies_gradient<Update>, !rules::state_done_first<Update>>(
-          x, chunk, segment,
-          [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
+      apply(x, pass, chunk, segment);
     });
   }
-};
 
-/// The pass before it, of a rule that needs norms: sums of what the rule measures, by chunk. A lane sums
-/// at most 16 terms in fp32; everything after is double.
-template <class Update, class Combination>
-struct MeasureBody {
-  static constexpr int threads = measure_lanes;
-  UpdateArguments a;
-  Combination combination;
-
-  struct Shared {
-    MeasureRoom room;
-  };
-
+ private:
   template <class X>
-  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    if (a.plan->skip) return;
-    const ElementPass<Update, Combination> pass{a, combination};
-    pass.over_chunks(x, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
-      const auto scalars = segment.template get<typename Update::Scalars>();
-      float sums[rules::max_measures][4] = {};
-      constexpr bool writes = rules::state_done_first<Update> && !rules::Factored<Update>;
-      pass.template measure<writes>(x, chunk, segment,
-                                    [&](int column, float g, float p, float* state) {
-                                      float terms[rules::max_measures];
-                                      Update::measure(scalars, g, p, state, terms);
-                                      GRAMSTEP_UNROLL
-                                      for (int m = 0; m < rules::max_measures; ++m)
-                                        sums[m][column] += terms[m];
-                                    });
-      GRAMSTEP_UNROLL
-      for (int m = 0; m < rules::max_measures; ++m) {
-        shared.room[x.thread()][m] = sum_of_columns(sums[m]);
-      }
-      add_lanes(x, lanes_of((chunk.count + 3) / 4), shared.room);
-      for (int m = x.thread(); m < rules::max_measures; m += x.threads()) {
-        a.measures[c * rules::max_measures + m] = shared.room[0][m];
-      }
-      x.sync();
-    });
+  GRAMSTEP_BODY void apply(const X& x, const ElementPass<Update, Combination>& pass,
+                           const Chunk& chunk, const SegmentState& segment) const {
+    const auto scalars = segment.template get<typename Update::Scalars>();
+    pass.template apply<rules::applies_gradient<Update>, !rules::state_done_first<Update>>(
+        x, chunk, segment,
+        [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
   }
-};
 
-/// Between the two: what the norms do to each segment's scalars. Blocks take segments, lanes a segment's
-/// chunks in turn.
-template <class Update>
-struct SettleBody {
-  static constexpr int threads = measure_lanes;
-  UpdateArguments a;
-
-  struct Shared {
-    MeasureRoom room;
-  };
-
+  /// Every gradient is left at zero, of a step that is skipped and of a segment without one too.
   template <class X>
-  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    if (a.plan->skip) return;
-    for (std::int64_t s = x.block(); s < a.segment_count; s += x.blocks()) {
-      if (!takes<Update>(a.segments[s])) continue;
-      const std::int32_t* chunks = a.work.segment_chunks + 2 * s;
-      const int lanes = lanes_of(chunks[1] - chunks[0]);
-      for (int lane = x.thread(); lane < lanes; lane += x.threads()) {
-        double sums[rules::max_measures] = {};
-        for (std::int64_t c = chunks[0] + lane; c < chunks[1]; c += lanes) {
-          for (int m = 0; m < rules::max_measures; ++m) {
-            sums[m] += a.measures[c * rules::max_measures + m];
-          }
-        }
-        for (int m = 0; m < rules::max_measures; ++m) shared.room[lane][m] = sums[m];
-      }
-      add_lanes(x, lanes, shared.room);
-      if (x.thread() == 0) {
-        auto scalars = a.segments[s].template get<typename Update::Scalars>();
-        Update::settle(scalars, shared.room[0], a.matrices.places[s].stack);
-        a.segments[s].put(scalars);
-      }
-      x.sync();
+  GRAMSTEP_BODY void apply_and_zero(const X& x,
+                                    const ElementPass<Update, Combination>& pass) const {
+    for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
+      const Chunk chunk = a.work.chunks[c];
+      const SegmentState& segment = a.segments[chunk.segment];
+      if (!is_of<Update>(segment)) continue;
+      if (!a.plan->skip && segment.active) apply(x, pass, chunk, segment);
+      pass.zero(x, chunk);
     }
   }
 };

@@ -19,7 +19,8 @@ inline std::vector<float> rounded_to(DType dtype, std::span<const float> numbers
 /// Memory of any type, of which all is seen in fp32.
 class NarrowMemory {
  public:
-  NarrowMemory(DType dtype, std::int64_t size) : dtype_(dtype), room_(static_cast<std::size_t>(size)) {}
+  NarrowMemory(DType dtype, std::int64_t size)
+      : dtype_(dtype), room_(static_cast<std::size_t>(size)) {}
 
   void set(std::span<const float> numbers) { host::narrow(dtype_, numbers, room_.data()); }
   std::vector<float> numbers() const {
@@ -57,9 +58,8 @@ class NarrowRig {
   }
   void step() {
     const DType dtype = optimizer.options().precision.gradients;
-    optimizer.step(params.buffer(),
-                   {.rows = {pointers_.data(), std::ssize(pointers_), dtype},
-                    .row_size = optimizer.layout().shared_size()});
+    optimizer.step(params.buffer(), {.rows = {pointers_.data(), std::ssize(pointers_), dtype},
+                                     .row_size = optimizer.layout().shared_size()});
   }
   void draw_and_step(int steps = 1) {
     for (int i = 0; i < steps; ++i) {

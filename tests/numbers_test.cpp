@@ -31,7 +31,8 @@ struct Format {
 
   /// The two neighbours of a finite number in magnitude: the pattern below or at it, and the next one.
   std::pair<std::uint16_t, std::uint16_t> neighbours(double x) const {
-    std::uint16_t low = 0, high = static_cast<std::uint16_t>(((1 << exponent_bits) - 1) << mantissa_bits);
+    std::uint16_t low = 0,
+                  high = static_cast<std::uint16_t>(((1 << exponent_bits) - 1) << mantissa_bits);
     while (high - low > 1) {
       const auto middle = static_cast<std::uint16_t>((low + high) / 2);
       (value(middle) <= std::fabs(x) ? low : high) = middle;
@@ -72,9 +73,9 @@ void over_numbers(const Format& format, const Visit& visit) {
       visit(-each);
     }
   }
-  for (const float each : {0.0f, -0.0f, 65'504.0f, 65'519.0f, 65'520.0f, 65'536.0f, 0x1p-24f, 0x1p-25f,
-                           std::nextafter(0x1p-25f, 1.0f), 0x1.fep-15f,
-                           std::numeric_limits<float>::max()}) {
+  for (const float each :
+       {0.0f, -0.0f, 65'504.0f, 65'519.0f, 65'520.0f, 65'536.0f, 0x1p-24f, 0x1p-25f,
+        std::nextafter(0x1p-25f, 1.0f), 0x1.fep-15f, std::numeric_limits<float>::max()}) {
     visit(each);
     visit(-each);
   }

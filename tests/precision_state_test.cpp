@@ -52,7 +52,8 @@ void step_both(NarrowRig& a, NarrowRig& b) {
 TEST(PrecisionState, ARunGoesOnToTheSameBits) {
   for (const Precision& precision : kept_precisions) {
     const OptimizerOptions options{.rule = AdamW{.lr = 0.01}, .tasks = 2, .precision = precision};
-    NarrowRig rig(layout_of(), options), other(layout_of(), options, 2), copied(layout_of(), options, 3);
+    NarrowRig rig(layout_of(), options), other(layout_of(), options, 2),
+        copied(layout_of(), options, 3);
     rig.draw_and_step(3);
     other.optimizer.import_run(rig.optimizer.export_run());
     copied.optimizer.copy_state(rig.optimizer);
@@ -173,7 +174,9 @@ TEST(BadPrecision, IsRefused) {
       {ScheduleFreeSGD{}, {.states = bf16}, {"precision.states", "moments"}},
       {Muon{}, {.states = bf16}, {"precision.states", "moments"}},
       {Adafactor{}, {.states = bf16}, {"precision.states", "moments"}},
-      {AdamW{}, {.rounding = Rounding::kahan}, {"precision.rounding", "kahan", "16-bit parameters"}},
+      {AdamW{},
+       {.rounding = Rounding::kahan},
+       {"precision.rounding", "kahan", "16-bit parameters"}},
       {AdamW{}, {.states = bf16, .rounding = Rounding::kahan}, {"precision.rounding", "kahan"}},
       {AdamW{},
        {.params = bf16, .master = Master::float32, .rounding = Rounding::kahan},
@@ -217,10 +220,10 @@ TEST(BadPrecision, StateOfOtherTypesIsNotCopied) {
                              {"bfloat16", "float32"});
   expect_error<InvalidState>([&] { master.optimizer.copy_state(plain.optimizer); },
                              {"float32 parameters", "bfloat16 parameters"});
-  expect_error<InvalidArgument>(
-      [&] { master.optimizer.import_run(plain.optimizer.export_run()); }, {"no master"});
-  expect_error<InvalidArgument>(
-      [&] { plain.optimizer.import_run(master.optimizer.export_run()); }, {"master"});
+  expect_error<InvalidArgument>([&] { master.optimizer.import_run(plain.optimizer.export_run()); },
+                                {"no master"});
+  expect_error<InvalidArgument>([&] { plain.optimizer.import_run(master.optimizer.export_run()); },
+                                {"master"});
 }
 
 }  // namespace

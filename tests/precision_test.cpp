@@ -20,11 +20,16 @@ Layout full_layout() {
 struct Types {
   DType params, gradients;
 };
-constexpr Types all_types[] = {{fp32, bf16}, {bf16, fp32}, {bf16, bf16}, {fp16, bf16}, {fp16, fp16}};
+constexpr Types all_types[] = {
+    {fp32, bf16}, {bf16, fp32}, {bf16, bf16}, {fp16, bf16}, {fp16, fp16}};
 
-const Rule some_rules[] = {SGD{.lr = 0.1}, SGD{.lr = 0.1, .momentum = 0.9},
-                           AdamW{.lr = 0.01, .weight_decay = 0.1}, Lion{.lr = 0.01},
-                           LAMB{.lr = 0.01}, ScheduleFreeAdamW{.lr = 0.01}, Muon{.lr = 0.1},
+const Rule some_rules[] = {SGD{.lr = 0.1},
+                           SGD{.lr = 0.1, .momentum = 0.9},
+                           AdamW{.lr = 0.01, .weight_decay = 0.1},
+                           Lion{.lr = 0.01},
+                           LAMB{.lr = 0.01},
+                           ScheduleFreeAdamW{.lr = 0.01},
+                           Muon{.lr = 0.1},
                            Adafactor{.lr = 0.1}};
 
 /// Hands the rig in fp32 what the other one sees: parameters, rows and state.
@@ -46,8 +51,8 @@ TEST(Precision, AStepIsTheFp32StepOfTheSameNumbersRounded) {
           wide.params.set(narrow.params.numbers());
           wide.step();
           narrow.step();
-          EXPECT_TRUE(same_bits(narrow.params.numbers(),
-                                rounded_to(types.params, wide.params.numbers())))
+          EXPECT_TRUE(
+              same_bits(narrow.params.numbers(), rounded_to(types.params, wide.params.numbers())))
               << text_of(rule) << " of " << name_of(types.params) << ", " << tasks << " tasks";
         }
       }
@@ -57,9 +62,9 @@ TEST(Precision, AStepIsTheFp32StepOfTheSameNumbersRounded) {
 
 TEST(Precision, AMasterTakesTheFp32StepAndParametersAreItsNearest) {
   for (const Rule& rule : some_rules) {
-    for (const auto& [params, master] : {std::pair{bf16, Master::float32},
-                                         std::pair{fp16, Master::float32},
-                                         std::pair{bf16, Master::remainder}}) {
+    for (const auto& [params, master] :
+         {std::pair{bf16, Master::float32}, std::pair{fp16, Master::float32},
+          std::pair{bf16, Master::remainder}}) {
       OptimizerOptions options{.rule = rule, .tasks = 2};
       NarrowRig wide(full_layout(), options);
       options.precision = {.params = params, .gradients = bf16, .master = master};
@@ -89,9 +94,9 @@ TEST(Precision, AMasterTakesTheFp32StepAndParametersAreItsNearest) {
 }
 
 TEST(Precision, StateOfSixteenBitsIsTheFp32StateRounded) {
-  for (const Rule& rule : {Rule(SGD{.lr = 0.1, .momentum = 0.9}), Rule(AdamW{.amsgrad = true}),
-                           Rule(Lion{}), Rule(LAMB{}), Rule(AdEMAMix{}),
-                           Rule(Adagrad{.initial_accumulator_value = 0.3})}) {
+  for (const Rule& rule :
+       {Rule(SGD{.lr = 0.1, .momentum = 0.9}), Rule(AdamW{.amsgrad = true}), Rule(Lion{}),
+        Rule(LAMB{}), Rule(AdEMAMix{}), Rule(Adagrad{.initial_accumulator_value = 0.3})}) {
     OptimizerOptions options{.rule = rule, .tasks = 2};
     NarrowRig wide(full_layout(), options);
     options.precision.states = bf16;
@@ -169,8 +174,11 @@ TEST(Precision, StochasticRoundingIsRightOnAverage) {
 }
 
 TEST(Precision, StochasticRoundingDependsOnNoSplit) {
-  const Precision precision{.params = bf16, .gradients = bf16, .states = bf16,
-                            .rounding = Rounding::stochastic, .seed = 11};
+  const Precision precision{.params = bf16,
+                            .gradients = bf16,
+                            .states = bf16,
+                            .rounding = Rounding::stochastic,
+                            .seed = 11};
   Layout whole, parts;
   whole.add("all", {66'560});
   for (const std::int64_t size : {128, 1'280, 128 * 300, 66'560 - 128 * 311}) {
@@ -200,7 +208,8 @@ TEST(Precision, WhatOverflowsIsInfiniteAndAMasterIsNot) {
   Layout layout;
   layout.add("weight", {128});
   for (const Master master : {Master::none, Master::float32}) {
-    NarrowRig rig(layout, {.rule = SGD{.lr = 1.0}, .precision = {.params = fp16, .master = master}});
+    NarrowRig rig(layout,
+                  {.rule = SGD{.lr = 1.0}, .precision = {.params = fp16, .master = master}});
     rig.params.set(std::vector<float>(128, 65'000.0f));
     rig.rows[0].set(std::vector<float>(128, -1'000.0f));
     rig.step();
@@ -224,9 +233,11 @@ TEST(Precision, SubnormalsOfFloat16AreNumbers) {
 TEST(Precision, AGradientThatIsNotFiniteSkipsTheStep) {
   for (const float bad : {std::nanf(""), static_cast<float>(infinity)}) {
     for (const DType dtype : {bf16, fp16}) {
-      NarrowRig rig(full_layout(),
-                    {.rule = AdamW{}, .tasks = 2,
-                     .precision = {.params = dtype, .gradients = dtype, .master = Master::float32}});
+      NarrowRig rig(
+          full_layout(),
+          {.rule = AdamW{},
+           .tasks = 2,
+           .precision = {.params = dtype, .gradients = dtype, .master = Master::float32}});
       rig.draw_and_step();
       const auto params = rig.params.numbers(), master = rig.state("master");
       std::vector<float> row = rig.rows[1].numbers();

@@ -177,8 +177,8 @@ void multiply_chunk(DType dtype, const void* const* rows, int tasks, std::int64_
 
 /// The partial of one span: [pairs_of(tasks)] doubles.
 void multiply_span(const kernels::GramArguments& a, std::int64_t span, DType dtype,
-                   const void* const* rows,
-                   int tasks, std::int64_t origin, const GramSums& sums, double* partial) {
+                   const void* const* rows, int tasks, std::int64_t origin, const GramSums& sums,
+                   double* partial) {
   const int pairs = kernels::pairs_of(tasks);
   for (int e = 0; e < pairs * gram_lanes; ++e) {
     sums.lanes[e] = 0.0;

@@ -36,8 +36,13 @@ constexpr void fill_row(Leaves::Update (&row)[max_updates], std::index_sequence<
 
 template <std::size_t... Index>
 constexpr Leaves make_leaves(std::index_sequence<Index...>) {
-  Leaves leaves{momentum_leaf, GRAMSTEP_OF_ISA(gram_leaf_),   GRAMSTEP_OF_ISA(weights_leaf_), {},
-                combine_all,   GRAMSTEP_OF_ISA(product_leaf_)};
+  Leaves leaves{momentum_leaf,
+                GRAMSTEP_OF_ISA(gram_leaf_),
+                GRAMSTEP_OF_ISA(weights_leaf_),
+                {},
+                combine_all,
+                GRAMSTEP_OF_ISA(product_leaf_),
+                accumulate_leaf};
   (fill_row<typename std::variant_alternative_t<Index, Rule>::Updates>(
        leaves.update[Index],
        std::make_index_sequence<

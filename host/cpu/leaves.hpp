@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "gramstep/rules/rules.hpp"
+#include "kernels/alone.hpp"
 #include "kernels/gram.hpp"
 #include "kernels/plan.hpp"
 #include "kernels/update.hpp"
@@ -90,6 +91,9 @@ struct Leaves {
                   std::int64_t at, int count, float* to);
 
   ProductLeaf* product;
+
+  /// One run of an accumulation.
+  void (*accumulate)(const kernels::AccumulateBody& body, std::int64_t run);
 
   /// The passes of a rule with its options, for matrices or for all else.
   const Update& update_of(const Rule& rule, bool matrix = false) const {

@@ -33,7 +33,8 @@ constexpr int long_lanes = GRAMSTEP_VECTOR_BYTES / 8;
 
 /// The random bits of a run's elements, 16 each.
 struct RunBits {
-  static constexpr int draws = run_elements / kernels::elements_a_draw + 1;  // a run may begin amid eight
+  static constexpr int draws =
+      run_elements / kernels::elements_a_draw + 1;  // a run may begin amid eight
   static constexpr int room = (draws + long_lanes - 1) / long_lanes * long_lanes;
   alignas(64) std::uint16_t bits[room * kernels::elements_a_draw];
 
@@ -81,7 +82,8 @@ struct RunBits {
 };
 
 /// `count` elements to memory of that type, to nearest even.
-[[gnu::noinline]] void narrow_run(DType dtype, const float* from, int count, void* to, std::int64_t at) {
+[[gnu::noinline]] void narrow_run(DType dtype, const float* from, int count, void* to,
+                                  std::int64_t at) {
   void* run = element_at(dtype, to, at);
   if (dtype == DType::float32) {
     return convert_run(from, static_cast<float*>(run), count, [](float v, int) { return v; });
@@ -93,8 +95,9 @@ struct RunBits {
 }
 
 /// The same as the storage says to round, for the draw of that number.
-[[gnu::noinline]] void round_run(const kernels::Storage& storage, DType dtype, std::int64_t step, std::uint32_t draw,
-               const float* from, int count, void* to, std::int64_t at) {
+[[gnu::noinline]] void round_run(const kernels::Storage& storage, DType dtype, std::int64_t step,
+                                 std::uint32_t draw, const float* from, int count, void* to,
+                                 std::int64_t at) {
   if (dtype == DType::float32 || storage.rounding != Rounding::stochastic) {
     return narrow_run(dtype, from, count, to, at);
   }
@@ -107,8 +110,8 @@ struct RunBits {
 }
 
 /// Runs [at, at + count) of parameters: see kernels::load_params and kernels::store_params.
-[[gnu::noinline]] void widen_params(const kernels::UpdateArguments& a, bool first, std::int64_t at, int count,
-                  float* to) {
+[[gnu::noinline]] void widen_params(const kernels::UpdateArguments& a, bool first, std::int64_t at,
+                                    int count, float* to) {
   const kernels::Storage& storage = a.storage;
   if (storage.master != nullptr && !first) {
     prefetch_run(storage.master + at + run_elements);
@@ -130,8 +133,8 @@ struct RunBits {
   });
 }
 
-[[gnu::noinline]] void narrow_params(const kernels::UpdateArguments& a, const float* __restrict from,
-                   std::int64_t at, int count) {
+[[gnu::noinline]] void keep_params(const kernels::UpdateArguments& a, const float* __restrict from,
+                                   std::int64_t at, int count) {
   const kernels::Storage& storage = a.storage;
   if (storage.master != nullptr) {
     narrow_run(DType::float32, from, count, storage.master, at);
@@ -159,6 +162,41 @@ struct RunBits {
       low[i] = half.nearest(from[i] - half.widen(upper[i]));
     }
   });
+}
+
+/// See kernels::store_params.
+[[gnu::noinline]] void narrow_params(const kernels::UpdateArguments& a, bool first,
+                                     const float* __restrict from, std::int64_t at, int count) {
+  const kernels::Storage& storage = a.storage;
+  if (storage.delta.to == nullptr) {
+    keep_params(a, from, at, count);
+  } else {
+    alignas(64) float delta[run_elements];
+    widen_params(a, first, at, count, delta);
+    GRAMSTEP_INDEPENDENT
+    for (int i = 0; i < count; ++i) delta[i] = from[i] - delta[i];
+    narrow_run(storage.delta.dtype, delta, count, storage.delta.to, at);
+  }
+  if (storage.copy.to != nullptr) {
+    narrow_run(storage.copy.dtype, from, count, storage.copy.to, at);
+  }
+  if (storage.ema == nullptr) return;
+  float* __restrict ema = storage.ema + at;
+  const float taken = storage.ema_taken;
+  prefetch_run(ema + run_elements);
+  GRAMSTEP_INDEPENDENT
+  for (int i = 0; i < count; ++i) ema[i] = first ? from[i] : lerp(ema[i], from[i], taken);
+}
+
+/// Leaves the gradients of a chunk at zero.
+void zero_gradients(const kernels::UpdateArguments& a, const kernels::Chunk& chunk) {
+  const kernels::Zeroed& to = a.zeroed;
+  const auto zero = [&](void* row, std::int64_t at) {
+    __builtin_memset(element_at(to.dtype, row, at), 0,
+                     static_cast<std::size_t>(chunk.count * size_of(to.dtype)));
+  };
+  if (chunk.begin >= a.work.shared_size) return zero(to.heads, chunk.begin - a.work.shared_size);
+  for (int k = 0; k < a.tasks; ++k) zero(to.rows[k], chunk.begin);
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ class Runs {
   /// Puts it back where it was changed.
   [[gnu::always_inline]] void end(std::int64_t at, int count) {
     if (plain_) return;
-    if constexpr (Of.write_params) narrow_params(a_, params_, at, count);
+    if constexpr (Of.write_params) narrow_params(a_, first_step_, params_, at, count);
     if (a_.storage.states == DType::float32 || !Of.write_states) return;
     for (int s = 0; s < Update::states; ++s) {
       round_run(a_.storage, a_.storage.states, a_.plan->step,
@@ -115,8 +115,8 @@ template <class Update, Access Of, class Visit>
                                                  const kernels::SegmentPlace& place,
                                                  Runs<Update, Of>& runs, const float* d,
                                                  std::int64_t at, int count, const Visit& visit) {
-  const auto* factors = static_cast<const float*>(a.states[Update::row_factor]) +
-                        place.states[Update::row_factor];
+  const auto* factors =
+      static_cast<const float*>(a.states[Update::row_factor]) + place.states[Update::row_factor];
   float* columns = static_cast<float*>(a.states[Update::column]) + place.states[Update::column];
   const kernels::Positions positions(place, at);
   float factor[run_elements];

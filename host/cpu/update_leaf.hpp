@@ -5,6 +5,7 @@
 #pragma once
 
 #include "host/cpu/runs.hpp"
+#include "kernels/measure.hpp"
 #include "kernels/normalize.hpp"
 
 namespace gramstep::host {
@@ -50,7 +51,8 @@ void combine_four(const float* const* rows, const float* weights, int tasks, boo
 void combine_all(DType dtype, const void* const* rows, const float* weights, int tasks,
                  std::int64_t at, int count, float* to) {
   StagedRows<4, run_elements> staged;
-  const int most = dtype == DType::float32 ? count : run_elements;  // what is copied stays in L1 too
+  const int most =
+      dtype == DType::float32 ? count : run_elements;  // what is copied stays in L1 too
   for (int first = 0; first < count; first += most) {
     const int size = count - first < most ? count - first : most;
     for (int k = 0; k < tasks; k += 4) {
@@ -59,6 +61,19 @@ void combine_all(DType dtype, const void* const* rows, const float* weights, int
       combine_four(own, weights + k, four, k > 0, 0, size, to + first);
     }
   }
+}
+
+/// One run of an accumulation, a prefetched run of a loop at a time.
+void accumulate_leaf(const kernels::AccumulateBody& body, std::int64_t run) {
+  StagedRows<1, run_elements> staged;
+  const std::int64_t first = run * body.run;
+  const std::int64_t rest = body.size - first;
+  const int count = rest < body.run ? static_cast<int>(rest) : body.run;
+  for_runs(count, [&](int begin, int end) {
+    const float* const* row =
+        staged.stage(body.dtype, &body.gradient, 1, first + begin, end - begin);
+    combine_rows<1, true>(row, &body.scale, 0, end - begin, body.sum + first + begin);
+  });
 }
 
 constexpr int strip_elements = 64;  // that an aggregator looks at together
@@ -206,7 +221,7 @@ void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggreg
                  std::int64_t first, std::int64_t last) {
   constexpr Access access{true, !rules::state_done_first<Update>, true};
   alignas(64) float combined[kernels::chunk_elements];
-  over_chunks<Update>(a, first, last, [&](std::int64_t, const auto& chunk, const auto& segment) {
+  const auto update_chunk = [&](std::int64_t, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
     const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     Runs<Update, access> runs(a, segment, place);
@@ -221,7 +236,15 @@ void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggreg
     } else {
       apply(1.0f, combined, chunk.begin, chunk.count);  // in the place of a gradient: not looked at
     }
-  });
+  };
+  if (!a.storage.zeroes) return over_chunks<Update>(a, first, last, update_chunk);
+  for (std::int64_t c = first; c < last; ++c) {  // see kernels::UpdateBody
+    const kernels::Chunk& chunk = a.work.chunks[c];
+    const kernels::SegmentState& segment = a.segments[chunk.segment];
+    if (!kernels::is_of<Update>(segment)) continue;
+    if (!a.plan->skip && segment.active) update_chunk(c, chunk, segment);
+    zero_gradients(a, chunk);
+  }
 }
 
 template <class Update>

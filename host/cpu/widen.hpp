@@ -44,7 +44,8 @@ template <class Function>
 }
 
 /// `count` elements of that type from `at` on, in fp32.
-[[gnu::noinline]] void widen_run(DType dtype, const void* from, std::int64_t at, int count, float* to) {
+[[gnu::noinline]] void widen_run(DType dtype, const void* from, std::int64_t at, int count,
+                                 float* to) {
   const void* run = element_at(dtype, from, at);
   if (dtype == DType::float32) {
     return convert_run(static_cast<const float*>(run), to, count, [](float v, int) { return v; });

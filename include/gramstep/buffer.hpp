@@ -25,7 +25,7 @@ struct BasicBuffer {
       : data(its_data), size(its_size), dtype(its_dtype) {}
   template <std::ranges::contiguous_range Range>
     requires Element<std::ranges::range_value_t<Range>> &&
-             std::is_convertible_v<decltype(std::ranges::data(std::declval<Range&>())), Void*>
+                 std::is_convertible_v<decltype(std::ranges::data(std::declval<Range&>())), Void*>
   BasicBuffer(Range&& range)
       : data(std::ranges::data(range)),
         size(static_cast<std::int64_t>(std::ranges::size(range))),
@@ -63,12 +63,13 @@ struct Rows {
       : pointers(its_pointers), count(its_count), dtype(its_dtype) {}
   template <std::ranges::contiguous_range Range>
     requires std::is_pointer_v<std::ranges::range_value_t<Range>> &&
-             Element<std::remove_pointer_t<std::ranges::range_value_t<Range>>>
+                 Element<std::remove_pointer_t<std::ranges::range_value_t<Range>>>
   Rows(const Range& range)
       : pointers(std::ranges::data(range)),
         count(static_cast<std::int64_t>(std::ranges::size(range))),
-        dtype(*dtype_of<
-              std::remove_cv_t<std::remove_pointer_t<std::ranges::range_value_t<Range>>>>) {}
+        dtype(
+            *dtype_of<std::remove_cv_t<std::remove_pointer_t<std::ranges::range_value_t<Range>>>>) {
+  }
 
   /// Row k.
   const void* operator[](std::int64_t k) const {

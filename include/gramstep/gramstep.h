@@ -72,7 +72,8 @@ typedef struct gramstep_group_options {
   double lr_scale;
   double weight_decay;
   int32_t maximize;
-  int32_t elementwise; /* 0 or 1: whether rules that treat matrices apart take none of its segments as one */
+  int32_t
+      elementwise; /* 0 or 1: whether rules that treat matrices apart take none of its segments as one */
 } gramstep_group_options;
 
 /* Adds a group of segments that share hyperparameters. */
@@ -172,21 +173,22 @@ typedef struct gramstep_options {
   const char* schedule;   /* such as "CosineAnnealingLR(total_steps=1000)"; null: constant */
   int64_t warmup_steps;   /* before the schedule; 0: none */
   double warmup_start_factor;
-  int32_t projection; /* gramstep_projection */
-  int32_t tasks;      /* K, 1 to GRAMSTEP_MAX_TASKS */
-  int32_t device;     /* gramstep_device */
-  int32_t ordinal;    /* of the CUDA device */
-  int32_t threads;    /* of the CPU, 0: OpenMP's default */
-  int32_t non_finite; /* gramstep_non_finite */
-  double clip_norm;   /* > 0, or infinity for none */
-  double smoothing;   /* of the weights, CR-MOGM, in [0, 1); 0: none */
-  double loss_scale;  /* > 0 */
+  int32_t projection;         /* gramstep_projection */
+  int32_t tasks;              /* K, 1 to GRAMSTEP_MAX_TASKS */
+  int32_t device;             /* gramstep_device */
+  int32_t ordinal;            /* of the CUDA device */
+  int32_t threads;            /* of the CPU, 0: OpenMP's default */
+  int32_t non_finite;         /* gramstep_non_finite */
+  double clip_norm;           /* > 0, or infinity for none */
+  double smoothing;           /* of the weights, CR-MOGM, in [0, 1); 0: none */
+  double loss_scale;          /* > 0 */
   int32_t dynamic_loss_scale; /* whether it adapts, by the next three */
-  int32_t reserved;
+  int32_t zero_gradients;     /* whether every step leaves rows and heads at zero */
   double growth_factor;
   double backoff_factor;
   int64_t growth_interval;
   gramstep_precision precision;
+  double ema_decay; /* of an average of the parameters, state "ema", in [0, 1); NaN: none */
 } gramstep_options;
 
 /* Fills options with the defaults: SGD, the sum of one task, the CPU. */
@@ -203,16 +205,18 @@ GRAMSTEP_C_API void gramstep_optimizer_destroy(gramstep_optimizer* optimizer);
 
 /* The gradients of one step, only read; rows and heads of the type that the options' precision says. */
 typedef struct gramstep_gradients {
-  size_t struct_size;       /* sizeof(gramstep_gradients) */
-  const void* const* rows;  /* `tasks` pointers to row_size elements each; the array is host memory */
+  size_t struct_size; /* sizeof(gramstep_gradients) */
+  const void* const*
+      rows; /* `tasks` pointers to row_size elements each; the array is host memory */
   int64_t row_size;
   const void* heads; /* [heads_size], null where there are none */
   int64_t heads_size;
   const float*
       losses; /* [losses_size], null where the aggregator needs none; host or device memory */
   int64_t losses_size;
-  const float* grad_scale; /* the step's loss scale, one number on the optimizer's device, or null */
-  const float* found_inf;  /* not 0: skip; one number on the optimizer's device, or null */
+  const float*
+      grad_scale;         /* the step's loss scale, one number on the optimizer's device, or null */
+  const float* found_inf; /* not 0: skip; one number on the optimizer's device, or null */
   int32_t tasks;
   int32_t reserved;
 } gramstep_gradients;
@@ -222,6 +226,28 @@ typedef struct gramstep_gradients {
 GRAMSTEP_C_API gramstep_status gramstep_step(gramstep_optimizer* optimizer, void* params,
                                              int64_t params_size,
                                              const gramstep_gradients* gradients, void* stream);
+
+/* What a step writes beside the parameters: a copy of them, and what it would add to them, which then stay as
+ * they are; each [params_size], null for none, of a gramstep_dtype. */
+typedef struct gramstep_outputs {
+  size_t struct_size; /* sizeof(gramstep_outputs) */
+  void* copy;
+  void* delta;
+  int32_t copy_dtype;
+  int32_t delta_dtype;
+} gramstep_outputs;
+
+/* gramstep_step with outputs. */
+GRAMSTEP_C_API gramstep_status gramstep_step_with_outputs(gramstep_optimizer* optimizer,
+                                                          void* params, int64_t params_size,
+                                                          const gramstep_gradients* gradients,
+                                                          const gramstep_outputs* outputs,
+                                                          void* stream);
+
+/* sum [size] += scale * gradient [size], in fp32; dtype: the gradient's. */
+GRAMSTEP_C_API gramstep_status gramstep_accumulate(gramstep_optimizer* optimizer, float* sum,
+                                                   const void* gradient, int64_t size,
+                                                   int32_t dtype, double scale, void* stream);
 
 GRAMSTEP_C_API gramstep_status gramstep_set_lr(gramstep_optimizer* optimizer, double lr,
                                                void* stream);
@@ -322,13 +348,14 @@ GRAMSTEP_C_API gramstep_status gramstep_state_of(gramstep_optimizer* optimizer, 
 
 /* State by name of any type, [size] elements: of a segment, or all of it where segment is null. Results may
  * be null. gramstep_state and gramstep_state_of give fp32 state alone. */
-GRAMSTEP_C_API gramstep_status gramstep_stored_state(gramstep_optimizer* optimizer, const char* name,
-                                                     const char* segment, void** data,
-                                                     int64_t* size, int32_t* dtype);
+GRAMSTEP_C_API gramstep_status gramstep_stored_state(gramstep_optimizer* optimizer,
+                                                     const char* name, const char* segment,
+                                                     void** data, int64_t* size, int32_t* dtype);
 
 /* The scalars that the rule keeps for every segment, as gramstep_state_count and gramstep_state_name. */
 GRAMSTEP_C_API int gramstep_segment_state_count(const gramstep_optimizer* optimizer);
-GRAMSTEP_C_API const char* gramstep_segment_state_name(const gramstep_optimizer* optimizer, int index);
+GRAMSTEP_C_API const char* gramstep_segment_state_name(const gramstep_optimizer* optimizer,
+                                                       int index);
 /* One such scalar of all segments, in the order in which they were added to the layout, to and from
  * values [segments]. Wait for `stream`. */
 GRAMSTEP_C_API gramstep_status gramstep_segment_state(const gramstep_optimizer* optimizer,
@@ -369,10 +396,10 @@ typedef struct gramstep_aggregation_options {
   int64_t size;           /* N, elements of a row */
   int64_t batch; /* B, Gram matrices that one call of gramstep_aggregation_weights solves */
   double smoothing;
-  int32_t tasks;   /* K */
-  int32_t device;  /* gramstep_device */
-  int32_t ordinal; /* of the CUDA device */
-  int32_t threads; /* of the CPU, 0: OpenMP's default */
+  int32_t tasks;     /* K */
+  int32_t device;    /* gramstep_device */
+  int32_t ordinal;   /* of the CUDA device */
+  int32_t threads;   /* of the CPU, 0: OpenMP's default */
   int32_t gradients; /* gramstep_dtype of the rows */
   int32_t reserved;
 } gramstep_aggregation_options;

@@ -90,10 +90,18 @@ struct OptimizerOptions {
   /// pays for that pass.
   std::optional<NonFinite> non_finite = {};
   Precision precision = {};  ///< types that parameters, gradients and state are stored in
+  /// Keep an exponential moving average of the parameters, in the same pass: state "ema", [N] fp32, which a
+  /// segment's first step sets to its parameters, and every other moves by 1 - ema_decay of the way; in
+  /// [0, 1). evaluation_params() writes it. Not for rules that average by themselves.
+  std::optional<double> ema_decay = {};
+  /// Leave all gradients, rows and heads, at zero, in the same pass: of every step, also one that is skipped,
+  /// and of segments without a gradient. They must be memory that may be written to.
+  bool zero_gradients = false;
   Device device = cpu();
 };
 
-/// The gradients of one step: K rows over the shared part, and the heads' own gradients. Only read.
+/// The gradients of one step: K rows over the shared part, and the heads' own gradients. Only read, unless
+/// OptimizerOptions::zero_gradients.
 /// On CUDA the rows' array is host memory and what it points to device memory. Rows may be the same
 /// memory; none may overlap the parameters. Padding and inactive segments are not read into a result. All are
 /// of the type that OptimizerOptions::precision says.
@@ -113,6 +121,18 @@ struct Gradients {
   /// One number on the optimizer's device, not 0 where somebody else found a gradient that is not
   /// finite: the step is skipped, whatever the policy. torch.amp.GradScaler's `found_inf`.
   const float* found_inf = nullptr;
+};
+
+/// What one step writes beside the parameters, in the same pass: memory of any type on the optimizer's device,
+/// laid out as they are and apart from all else, rounded to nearest even. Padding and segments without a
+/// gradient are left alone, and so is all of it by a step that is skipped.
+struct Outputs {
+  Buffer copy = {};  ///< [layout.size()] the parameters after the step; empty: none
+  /// [layout.size()] what the step would add to the parameters, which stay as they are, as optax' updates do;
+  /// empty: none. State moves on. Not with a master or a compensation, which parameters could leave behind.
+  Buffer delta = {};
+
+  bool none() const { return copy.size == 0 && delta.size == 0; }
 };
 
 /// An optimizer for the parameters of one layout: K task gradients in, one step out.
@@ -145,6 +165,17 @@ class GRAMSTEP_EXPORT Optimizer {
   /// positive where the aggregator needs that) before anything changes; NonFiniteGradient. Losses in
   /// device memory are looked at by the plan: unfit ones count as a gradient that is not finite.
   void step(Buffer params, const Gradients& gradients, Stream stream = nullptr);
+
+  /// The same, with outputs. Throws as above, of the outputs too, and InvalidArgument for a delta beside a
+  /// master or a compensation.
+  void step(Buffer params, const Gradients& gradients, const Outputs& outputs,
+            Stream stream = nullptr);
+
+  /// sum += scale * gradient, elementwise, in fp32: gathers the gradients of micro-batches, of any type, in a row
+  /// or in the heads' gradients. Both of one size, on the optimizer's device, and apart. One read of each and a
+  /// write. Throws InvalidArgument for sizes, types or memory that do not fit.
+  void accumulate(std::span<float> sum, ConstBuffer gradient, double scale = 1.0,
+                  Stream stream = nullptr);
 
   /// Takes one step with one task: gradient [layout.size()] is over the whole flat buffer.
   /// Throws as above, and InvalidArgument where tasks != 1.
@@ -189,7 +220,7 @@ class GRAMSTEP_EXPORT Optimizer {
   Report report(Stream stream = nullptr) const;
 
   /// The parameters to evaluate a model with: out [layout.size()] becomes what the rule averages, x of
-  /// the schedule-free rules, and for all other rules a copy of params [layout.size()]; both of precision's
+  /// the schedule-free rules, or "ema" where that is kept, and for all other rules a copy of params [layout.size()]; both of precision's
   /// type, rounded to nearest even. out may be params; padding is left alone. Throws InvalidArgument for
   /// sizes, types or memory that do not fit.
   void evaluation_params(ConstBuffer params, Buffer out, Stream stream = nullptr);
@@ -208,7 +239,7 @@ class GRAMSTEP_EXPORT Optimizer {
                  Stream stream = nullptr);
 
   /// The names of the state that the rule keeps with these options, as torch.optim names it, and of what is
-  /// kept beside 16-bit parameters: "master", "remainder" or "compensation". Parameters that are replaced in
+  /// kept beside parameters: "master", "remainder" or "compensation", and "ema". Parameters that are replaced in
   /// mid-run leave it as it is: it is to be replaced with them, or, of the last two, set to zero.
   std::vector<std::string_view> state_names() const;
   /// Of what it keeps of that segment, for rules that keep other state of matrices than of other segments.

@@ -38,8 +38,8 @@ TEST(CombineBody, HasTheBitsOfTheCpu) {
         body.tasks = tasks;
         body.aligned = shift == 0;
         std::vector<float> rounded(weights.begin(), weights.end());
-        host::choose_leaves().leaves->combine(DType::float32, body.rows, rounded.data(),
-                                              tasks, 0, static_cast<int>(size), expected.data());
+        host::choose_leaves().leaves->combine(DType::float32, body.rows, rounded.data(), tasks, 0,
+                                              static_cast<int>(size), expected.data());
         for (const simt::Launch& order : every_order) {
           launch(order, body, 2);  // blocks stride
           EXPECT_TRUE(same_bits(got.span(), expected.span())) << tasks << " of " << size;
@@ -111,7 +111,7 @@ TEST(EvaluationBody, HasTheBitsOfOneThreadInPlaceAndApart) {
     kernels::EvaluationBody body{.params = rig.params.data(),
                                  .z = rig.states[0].data(),
                                  .out = nullptr,
-                                 .storage = rig.setup.storage(nullptr),
+                                 .storage = rig.setup.storage({}, nullptr, nullptr),
                                  .chunks = rig.setup.work.chunks.data(),
                                  .segments = rig.segments.data(),
                                  .chunk_count = rig.chunks(),

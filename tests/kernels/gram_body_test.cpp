@@ -59,7 +59,8 @@ void expect_within_bound(const std::vector<double>& got, const Exact& exact, int
 /// Most terms in an fp32 sum: a thread's share of a span, or of a block of columns when tiled.
 constexpr int sweeps = kernels::max_span_elements / (4 * kernels::gram_threads);
 constexpr int body_terms = 5 * sweeps;  // four elements a sweep, and one beyond the last vector
-constexpr int tiled_terms = kernels::GramTiledBody<kernels::GradientSource<kernels::Float32>, 16>::gram_block;
+constexpr int tiled_terms =
+    kernels::GramTiledBody<kernels::GradientSource<kernels::Float32>, 16>::gram_block;
 constexpr int cpu_terms = host::gram_block / host::gram_lanes;
 
 class GramBodyTest : public ::testing::TestWithParam<int> {};

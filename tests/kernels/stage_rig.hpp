@@ -17,6 +17,7 @@
 #include "kernels/decision.hpp"
 #include "kernels/factored.hpp"
 #include "kernels/gram_tiled.hpp"
+#include "kernels/measure.hpp"
 #include "kernels/normalize.hpp"
 #include "tests/cases.hpp"
 #include "tests/kernels/stored_copy.hpp"
@@ -35,7 +36,8 @@ class StageRig {
         step(setup.initial),
         plan(setup.fresh_plan()),
         momenta(setup.momenta(), shift),
-        beside_params(setup.places.params_buffer() < 0 ? 0 : layout.size()),
+        beside_params(setup.places.params_buffer < 0 ? 0 : layout.size()),
+        ema(setup.places.ema_buffer < 0 ? 0 : layout.size()),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
         measures(setup.work.chunks.size() * rules::max_measures, std::nan("")),
         matrix_sums(static_cast<std::size_t>(setup.places.sums), std::nan("")),
@@ -46,6 +48,7 @@ class StageRig {
       states.emplace_back(setup.state_size(s), shift);
     }
     for (float& each : beside_params.span()) each = 0;
+    for (float& each : ema.span()) each = 0.25f;
     fill(seed);
   }
 
@@ -210,6 +213,8 @@ class StageRig {
   std::vector<double> plan;
   Floats momenta;
   Floats beside_params;  // master, remainders or compensations
+  Floats ema;
+  Outputs outputs;
   kernels::Losses losses{};
   kernels::Scaling scaling{};
   std::vector<double> partials, measures, matrix_sums, scratch;
@@ -345,7 +350,14 @@ class StageRig {
 
   kernels::UpdateArguments update_arguments() {
     kernels::UpdateArguments a{};
-    a.storage = setup.storage(beside_params.span().empty() ? nullptr : beside_params.data());
+    a.storage = setup.storage(outputs, [&](int index) -> void* {
+      return index == setup.places.ema_buffer ? ema.data() : beside_params.data();
+    });
+    a.zeroed.dtype = setup.precision.gradients;
+    a.zeroed.heads = stored(heads, a.zeroed.dtype);
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+      a.zeroed.rows[k] = stored(rows[k], a.zeroed.dtype);
+    }
     a.params = stored(params, a.storage.params);
     for (std::size_t s = 0; s < states.size(); ++s) {
       a.states[s] = stored(states[s], a.storage.states);
@@ -370,7 +382,7 @@ class StageRig {
     return a;
   }
 
-  bool plain() const { return setup.storage(nullptr).plain(); }
+  bool plain() { return update_arguments().storage.plain(); }
 
   bool aligned_;
   std::map<const Floats*, StoredCopy> copies_;

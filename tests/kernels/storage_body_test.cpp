@@ -23,7 +23,8 @@ const PrecisionCase precision_cases[] = {
     {"Remainder", {.params = bf16, .gradients = bf16, .master = Master::remainder}},
     {"Kahan", {.params = bf16, .rounding = Rounding::kahan}},
     {"KahanHalf", {.params = fp16, .gradients = fp16, .rounding = Rounding::kahan}},
-    {"Stochastic", {.params = bf16, .gradients = bf16, .rounding = Rounding::stochastic, .seed = 9}},
+    {"Stochastic",
+     {.params = bf16, .gradients = bf16, .rounding = Rounding::stochastic, .seed = 9}},
     {"StochasticHalf", {.params = fp16, .rounding = Rounding::stochastic, .seed = 1u << 31}},
     {"States", {.states = bf16}},
     {"Everything", {.params = bf16, .gradients = bf16, .states = bf16}},
@@ -125,6 +126,82 @@ TEST_P(StorageBodyTest, ElementwiseAggregatorsHaveTheBitsOfTheCpu) {
   cpu.run_update_on_cpu();
   fibers.run_update_by_element<AdamW>({.order = simt::Order::random}, 3);
   EXPECT_EQ(fibers.bits(fibers.params), cpu.bits(cpu.params));
+}
+
+/// Where a step's copy and delta go, as bits of any type.
+struct OutputRoom {
+  explicit OutputRoom(StageRig& rig, DType dtype)
+      : copy(rig.layout.size(), 0), delta(rig.layout.size(), 0) {
+    rig.outputs = {.copy = {copy.data(), rig.layout.size(), dtype},
+                   .delta = {delta.data(), rig.layout.size(), dtype}};
+  }
+  Floats copy, delta;
+};
+
+/// All that an update can write beside parameters and state, at once; and a step that is skipped.
+TEST(StorageBody, WhatElseIsWrittenHasTheBitsOfTheCpu) {
+  for (const DType dtype : {DType::float32, bf16, fp16}) {
+    for (const Rule& rule : {Rule(AdamW{.lr = 0.01}), Rule(LAMB{}), Rule(Adafactor{})}) {
+      for (const int shift : {0, 1}) {
+        for (const int skip : {0, 1}) {
+          const OptimizerOptions options{.rule = rule,
+                                         .tasks = 3,
+                                         .precision = {.params = dtype, .gradients = dtype},
+                                         .ema_decay = 0.75,
+                                         .zero_gradients = true};
+          StageRig cpu(awkward_layout(3), options, shift),
+              fibers(awkward_layout(3), options, shift);
+          const OutputRoom of_cpu(cpu, dtype), of_fibers(fibers, dtype);
+          for (StageRig* rig : {&cpu, &fibers}) {
+            decide(*rig, 9);
+            rig->step.plan.skip = skip;
+          }
+          cpu.run_update_on_cpu();
+          run_update(fibers, {.order = simt::Order::random}, static_cast<const Rule*>(nullptr));
+          EXPECT_EQ(fibers.bits(fibers.params), cpu.bits(cpu.params));
+          EXPECT_EQ(fibers.bits(fibers.ema), cpu.bits(cpu.ema));
+          EXPECT_EQ(cpu.bits(of_fibers.copy), cpu.bits(of_cpu.copy));
+          EXPECT_EQ(cpu.bits(of_fibers.delta), cpu.bits(of_cpu.delta));
+          for (std::size_t k = 0; k < cpu.rows.size(); ++k) {
+            EXPECT_EQ(fibers.bits(fibers.rows[k]), cpu.bits(cpu.rows[k]));
+            const auto bits = cpu.bits(cpu.rows[k]);
+            EXPECT_EQ(bits[static_cast<std::size_t>(cpu.layout.segment(7).offset) + 4'000], 0u);
+          }
+          EXPECT_EQ(fibers.bits(fibers.heads), cpu.bits(cpu.heads));
+        }
+      }
+    }
+  }
+}
+
+TEST(AccumulateBody, HasTheBitsOfTheCpu) {
+  for (const DType dtype : {DType::float32, bf16, fp16}) {
+    for (const std::int64_t size : {1, 5, 127, 16'384, 40'003}) {
+      for (const int shift : {0, 1}) {
+        Floats gradient(size, shift), expected(size, shift), got(size, shift);
+        Random random(2);
+        for (std::int64_t i = 0; i < size; ++i) {
+          gradient[i] = static_cast<float>(random.uniform());
+          expected[i] = got[i] = static_cast<float>(random.uniform());
+        }
+        const StoredCopy narrow(gradient.span(), dtype == DType::float32 ? bf16 : dtype);
+        const void* from = narrow.span().data();
+        if (dtype == DType::float32) from = gradient.data();
+        kernels::AccumulateBody body{expected.data(), from, dtype, size, 0.3f, false};
+        for (std::int64_t run = 0; run < body.runs(); ++run) {
+          host::choose_leaves().leaves->accumulate(body, run);
+        }
+        body.sum = got.data();
+        body.aligned = shift == 0;
+        simt::Launch order{.order = simt::Order::random};
+        order.blocks = 2;
+        order.threads = body.threads;
+        const host::FlushToZero flush;
+        simt::run(order, body);
+        EXPECT_TRUE(same_bits(got.span(), expected.span()));
+      }
+    }
+  }
 }
 
 /// The products of 16-bit rows are exact in fp32, so the gram stage has the bits of fp32 rows of the same

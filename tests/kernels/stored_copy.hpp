@@ -27,13 +27,13 @@ class StoredCopy {
       : size_(numbers.size()),
         shift_(reinterpret_cast<std::uintptr_t>(numbers.data()) % 64 / sizeof(float)),
         memory_(static_cast<std::uint16_t*>(
-            ::operator new ((size_ + shift_) * sizeof(std::uint16_t), std::align_val_t{64}))) {
+            ::operator new((size_ + shift_) * sizeof(std::uint16_t), std::align_val_t{64}))) {
     host::narrow(dtype, numbers, memory_ + shift_);
   }
   StoredCopy(StoredCopy&& from) noexcept
       : size_(from.size_), shift_(from.shift_), memory_(std::exchange(from.memory_, nullptr)) {}
   StoredCopy& operator=(StoredCopy&&) = delete;
-  ~StoredCopy() { ::operator delete (memory_, std::align_val_t{64}); }
+  ~StoredCopy() { ::operator delete(memory_, std::align_val_t{64}); }
 
   std::span<std::uint16_t> span() const { return {memory_ + shift_, size_}; }
 
