@@ -59,8 +59,12 @@ def checked(kernels: list[Kernel], ptx: str) -> tuple[list[str], list[dict[str, 
         if len(found) != 1:
             wrong.append(f"{case.name}: got {len(found)} kernels {case.kernel}, expected one")
             continue
-        counts.append(counted(found[0], case))
-        wrong += [f"{case.name}: {text}" for text in beyond_policy(case, counts[-1])]
+        try:
+            counts.append(counted(found[0], case))
+        except ValueError as error:
+            wrong.append(f"{case.name}: {error}")
+        else:
+            wrong += [f"{case.name}: {text}" for text in beyond_policy(case, counts[-1])]
     return wrong, counts
 
 

@@ -67,7 +67,7 @@ def counted(kernel: Kernel, case: Case) -> dict[str, Any]:
     """The counts of a case, a turn of its hot loop unless they say otherwise."""
     loop = hot_loop(kernel, case.avoid)
     if loop is None:
-        raise ValueError(f"{kernel.name}: no loop with 128-bit accesses to global memory")
+        raise ValueError("no loop with 128-bit accesses to global memory")
     turn = loop.turn(case.avoid, case.inner_turns)
     threads = kernel.resources.threads
     of_block = case.parameters * (1 if case.of == "block" else threads)

@@ -140,6 +140,12 @@ def test_a_kernel_beyond_its_policy_is_seen(good: str, bad: str, complaint: str)
     assert text.startswith(complaint)
 
 
+def test_a_kernel_without_wide_accesses_has_no_hot_loop() -> None:
+    narrow = kernel(TEXT.replace(".128", ""))
+    with pytest.raises(ValueError, match="no loop with 128-bit accesses"):
+        counted(narrow, CASE)
+
+
 def test_more_registers_leave_fewer_blocks() -> None:
     hungry = Resources(threads=256, registers=33, shared=0, stack=0, local=0)
     (text,) = beyond_policy(CASE, counted(kernel(resources=hungry), CASE))

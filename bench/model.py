@@ -1,0 +1,87 @@
+"""What a kernel's machine code lets one expect of its time on a device.
+
+Three things take time side by side, so the longest is a lower bound:
+  bytes     what has to be moved, by the bandwidth of a copy
+  issue     instructions, by what all schedulers issue
+  latency   turns of the hot loop, one after another for each warp that a multiprocessor holds, each as
+            long as a warp alone needs; for rows staged through shared memory, stages on their way
+Not in it: launches, the last wave of blocks, how latency grows under load, conflicts in shared memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Counts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a GPU can do."""
+
+    name: str
+    multiprocessors: int
+    clock_hz: float
+    bytes_a_second: float
+    bandwidth_is: str  # whether measured, and how
+    schedulers: int = 4  # of a multiprocessor, each of which issues one instruction of a warp a cycle
+    lanes: int = 32
+
+
+# As sold; the clock is the highest. NVIDIA H200 datasheet; Hopper architecture whitepaper.
+DATASHEET = {
+    "NVIDIA H200": Device("NVIDIA H200", 132, 1.98e9, 4.8e12, "by its datasheet"),
+    "NVIDIA H100": Device("NVIDIA H100", 132, 1.98e9, 3.35e12, "by its datasheet"),
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Seconds that each of the three takes."""
+
+    bytes: float
+    issue: float
+    latency: float
+
+    @property
+    def seconds(self) -> float:
+        """The bound."""
+        return max(self.bytes, self.issue, self.latency)
+
+    @property
+    def by(self) -> str:
+        """What sets it."""
+        return max(("bytes", "issue", "latency"), key=lambda term: getattr(self, term))
+
+
+def predict(
+    counts: Counts, latencies: dict[str, int], parameters: int, moved: float, device: Device
+) -> Prediction:
+    """The bound for so many parameters, whose streams are `moved` bytes."""
+    issued = parameters * counts["instructions_a_parameter"] / device.lanes
+    cycles = device.multiprocessors * device.clock_hz  # of all multiprocessors, a second
+    a_turn = counts["blocks"] * counts["parameters_of_block"]
+    latency = parameters / a_turn * counts["cycles_alone"] / cycles
+    if counts["staged_bytes"]:
+        on_their_way = counts["blocks"] * counts["staged_bytes"]
+        latency = max(latency, moved / on_their_way * latencies["memory"] / cycles)
+    return Prediction(
+        bytes=moved / device.bytes_a_second,
+        issue=issued / (cycles * device.schedulers),
+        latency=latency,
+    )
+
+
+def measured(device: Device, results: dict[str, Any], summary: dict[str, Any]) -> Device:
+    """The device as it was in a run: the clock read after it, the bandwidth of its longest copy."""
+    clocks = [each["clocks.sm"] for each in summary["devices_after"]]
+    copies = [each for each in results["benchmarks"] if each.get("floor.bytes")]
+    longest = max(copies, key=lambda each: each["floor.bytes"])
+    return Device(
+        device.name,
+        device.multiprocessors,
+        float(clocks[0].removesuffix(" MHz")) * 1e6,
+        longest["floor.GB/s"] * 1e9,
+        f"of a copy, measured beside {longest['name']}",
+    )
