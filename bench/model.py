@@ -3,9 +3,9 @@
 Three things take time side by side, so the longest is a lower bound:
   bytes     what has to be moved, by the bandwidth of a copy
   issue     instructions, by what all schedulers issue
-  latency   turns of the hot loop, one after another for each warp that a multiprocessor holds, each as
-            long as a warp alone needs; for rows staged through shared memory, stages on their way
-Not in it: launches, the last wave of blocks, how latency grows under load, conflicts in shared memory.
+  latency   turns of the hot loop, one after another for each warp that a multiprocessor holds, each
+            as long as a warp alone needs; of rows staged through shared memory, stages on their way
+Not in it: launches, the last wave of blocks, shared memory, what load does to latency.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Device:
     clock_hz: float
     bytes_a_second: float
     bandwidth_is: str  # whether measured, and how
-    schedulers: int = 4  # of a multiprocessor, each of which issues one instruction of a warp a cycle
+    schedulers: int = 4  # each issues an instruction of a warp a cycle
     lanes: int = 32
 
 

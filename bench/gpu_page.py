@@ -1,0 +1,180 @@
+"""The sections of docs/performance.md on a GPU."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import model
+from page import ABSENT, Section, facts, figure, size_name
+from provenance import ROOT
+from results import Folder
+from shared_sections import STAGES, beside_others, floors
+from table import markdown
+
+sys.path.insert(0, str(ROOT / "docs"))
+import pages
+
+
+def measured(folder: Folder) -> list[Section]:
+    """What one run of scripts/gpu measured, and what it left out."""
+    results = folder.file("cuda")
+    assert results
+    device = results["context"]["device"]
+    head = Section(f"GPU: {device}", [run_facts(folder, results)], level=2)
+    return [
+        head,
+        floors(folder, "cuda", "PCGrad with a clip, as a CUDA graph", "a copy's speed"),
+        segments(folder),
+        beside_others(folder, "cuda"),
+        prediction(folder, results),
+        rules(folder),
+        weights(folder),
+        stages(folder),
+    ]
+
+
+def run_facts(folder: Folder, results: dict[str, Any]) -> str:
+    """Which machine and which sources."""
+    summary = folder.file("summary") or {}
+    after = summary.get("devices_after", [{}])[0]
+    clocks = ", ".join(
+        f"{what} at {after[key]}"
+        for what, key in (("multiprocessors", "clocks.sm"), ("memory", "clocks.mem"))
+        if key in after
+    )
+    links = ", ".join(folder.link(name) for name in ("cuda", "torch", "summary"))
+    return (
+        f"From {links}: {facts(results['context'])}; driver {after.get('driver_version', ABSENT)}; "
+        f"read after the run: {clocks}. Caches are flushed before every run; the floor is a device "
+        "copy that reads and writes as many bytes. Later commits were not measured."
+    )
+
+
+def segments(folder: Folder) -> Section:
+    """One tensor and many."""
+    rows = []
+    for what in STAGES:
+        for name, each in folder.benchmarks["cuda"]:
+            if name.what == what and name.variant.startswith("segments:"):
+                count = name.variant.removeprefix("segments:")
+                size = size_name(name.size or 0)
+                cells = [what, str(name.tasks), size, count, figure(each["seconds"], 1e6)]
+                rows.append([*cells, figure(each.get("ratio"))])
+    header = ["stage", "K", "N", "segments", "µs", "of floor"]
+    return Section("Many tensors", [f"From {folder.link('cuda')}."], markdown(header, rows))
+
+
+MODEL = """\
+The model ([bench/model.py](../bench/model.py)) takes the longest of three: bytes by a copy's
+bandwidth, instructions by what the multiprocessors issue, turns of the hot loop by how long each
+takes a warp alone. Launches, the last wave of blocks, shared memory and what load does to latency
+are not in it. Reading alone is faster than copying, which lets gram beat it. Where a kernel takes
+much longer than predicted, something that is not in the model stands in the way."""
+
+
+def prediction(folder: Folder, results: dict[str, Any]) -> Section:
+    """What the machine code lets one expect, beside what was measured."""
+    counts, summary = folder.file("machine_code"), folder.file("summary")
+    if not counts or not summary:
+        return Section("Prediction beside measurement", ["Not available: no counts in the run."])
+    device = model.measured(model.DATASHEET[results["context"]["device"]], results, summary)
+    times = {each["name"]: each for _, each in folder.benchmarks["cuda"]}
+    rows = []
+    for kernel in counts["kernels"]:
+        for size in (1 << 26, 10**9):
+            each = times.get(f"cuda/{kernel['name']}/N:{size}")
+            if not each:
+                continue
+            told = model.predict(kernel, counts["latencies"], size, each["bytes"], device)
+            cells = [kernel["name"], size_name(size), *terms(told), figure(each["seconds"], 1e3)]
+            rows.append([*cells, figure(each["seconds"] / told.seconds)])
+    header = ["kernel", "N", "bytes", "issue", "latency", "predicted ms", "by", "measured ms", ""]
+    said = [
+        f"From {folder.link('machine_code')}, {folder.link('cuda')}; "
+        f"{device.bytes_a_second / 1e9:.0f} GB/s {device.bandwidth_is}. Milliseconds; in the last "
+        "column, measured by predicted.",
+        "",
+        MODEL,
+    ]
+    return Section("Prediction beside measurement", said, markdown(header, rows))
+
+
+def terms(told: model.Prediction) -> list[str]:
+    """The cells of a prediction."""
+    parts = [figure(value, 1e3) for value in (told.bytes, told.issue, told.latency, told.seconds)]
+    return [*parts, told.by]
+
+
+def rules(folder: Folder) -> Section:
+    """Every rule, measured or not."""
+    known = pages.listed(pages.PAGES[1].lists["Rules"], "Rules")
+    names = [name for _, part in known for name in part]
+    found = {
+        name.what.removeprefix("update/"): each
+        for name, each in folder.of("cuda", "update/[^/]+")
+        if name.tasks == 1 and name.size == 1 << 26
+    }
+    rows = [
+        [f"`{rule}`", figure(each["seconds"], 1e3), figure(each.get("ratio"))]
+        for rule, each in sorted(found.items())
+    ]
+    of = {rule.split("(")[0] for rule in found}
+    missing = [f"`{name}`" for name in names if name not in of]
+    after = [f"Not measured on this device: {', '.join(missing)}."] if missing else []
+    said = [f"One task, {size_name(1 << 26)} parameters, from {folder.link('cuda')}."]
+    return Section("Rules", said, markdown(["rule", "ms", "of floor"], rows), after)
+
+
+def weights(folder: Folder) -> Section:
+    """How long a solve takes."""
+    found: dict[str, dict[str, float]] = {}
+    for name, each in folder.benchmarks["cuda"]:
+        if name.what.startswith("weights/"):
+            column = f"{name.tasks}" + (", 256 matrices" if name.variant else "")
+            found.setdefault(name.what.removeprefix("weights/"), {})[column] = each["seconds"]
+    columns = ["2", "4", "8", "16", "32", "64", "8, 256 matrices"]
+    rows = [
+        [method, *(figure(seconds.get(column), 1e6) for column in columns)]
+        for method, seconds in found.items()
+    ]
+    said = [f"Microseconds, K by column, from {folder.link('cuda')}; Gram matrix on the GPU."]
+    return Section("Weights of a Gram matrix", said, markdown(["method", *columns], rows))
+
+
+def stages(folder: Folder) -> Section:
+    """How the tests and the sanitizers' tools ended."""
+    summary = folder.file("summary") or {"stages": []}
+    rows = [[s["name"], s["outcome"], figure(s["seconds"])] for s in summary["stages"]]
+    said = [f"From {folder.link('summary')}."]
+    return Section("Tests in that run", said, markdown(["stage", "outcome", "seconds"], rows))
+
+
+def counted(folder: Folder) -> list[Section]:
+    """Kernels as they stand, read from their machine code alone."""
+    counts = folder.file("machine_code")
+    assert counts
+    device = model.DATASHEET["NVIDIA H200"]
+    rows = []
+    for kernel in counts["kernels"]:
+        size = 1 << 26
+        accesses = kernel["loads"] + kernel["stores"]
+        of_turn = kernel["parameters_of_block"] / kernel["threads"]
+        told = model.predict(
+            kernel, counts["latencies"], size, size * accesses * 16 / of_turn, device
+        )
+        occupancy = f"{kernel['blocks']} of {kernel['threads']}"
+        counted_cells = [figure(kernel["instructions_a_parameter"]), str(kernel["cycles_alone"])]
+        cells = [kernel["name"], str(kernel["registers"]), occupancy, *counted_cells]
+        rows.append([*cells, *terms(told)])
+    header = ["kernel", "registers", "blocks of threads", "instructions", "cycles"]
+    said = [
+        f"From {folder.link('machine_code')}: commit {counts['commit']}, {counts['date']}. "
+        "Instructions a parameter, summed over threads; cycles that a warp alone takes for a turn "
+        f"of the hot loop; milliseconds predicted for {size_name(1 << 26)} parameters on an "
+        f"{device.name} with its bandwidth {device.bandwidth_is}. **No time here is measured.** "
+        "`tests/machine_code/policy.toml` limits what these kernels may take.",
+    ]
+    header += ["bytes", "issue", "latency", "predicted ms", "by"]
+    title = f"Kernels as they stand, {counts['architecture']}"
+    return [Section(title, said, markdown(header, rows), level=2)]

@@ -1,0 +1,51 @@
+"""The sections of docs/performance.md that GPUs and CPUs have alike."""
+
+from __future__ import annotations
+
+from page import Plot, Section, curves, facts, figure, grid
+from peers import besides
+from results import Folder
+from table import markdown
+
+STAGES = {"gram": "gram", "update/AdamW": "update", "step/AdamW": "step"}
+
+
+def floors(folder: Folder, file: str, step: str, floor: str) -> Section:
+    """The fraction of the floor against N and K."""
+    panels = {title: curves(folder, file, what) for what, title in STAGES.items()}
+    lines = []
+    for title, found in panels.items():
+        lines += [f"**{title}**", "", *grid(found), ""]
+    return Section(
+        "Of floor, by K and N",
+        [f"AdamW; *step* is {step} ({folder.link(file)})."],
+        lines[:-1],
+        plot=Plot(
+            f"{folder.name}-floor.svg",
+            "of floor over N, a line a K",
+            "fractions",
+            (panels, f"of {floor}"),
+        ),
+    )
+
+
+def beside_others(folder: Folder, device: str) -> Section:
+    """Optimizers and aggregators that people use, in one run with ours."""
+    found = list(besides(folder, device))
+    rows = [
+        [each.peer.title, each.extent, figure(each.times) if each.times else "not measured"]
+        for each in found
+    ]
+    bars = [(each.title, each.times) for each in found if each.times]
+    context = (folder.file("torch") or {"context": {}})["context"]
+    return Section(
+        "Beside others",
+        [f"From {folder.link('torch')}: {facts(context)}."],
+        markdown(["peer", "", "times as long"], rows),
+        plot=Plot(
+            f"{folder.name}-peers.svg",
+            "how many times as long peers take",
+            "speed_ups",
+            (bars,),
+        ),
+    )
