@@ -55,8 +55,11 @@ def besides(folder: Folder, device: str) -> Iterator[Beside]:
         ]
         variants = [f"tensors:{count}" for count in TENSORS] if peer.what == "adamw" else [""]
         for variant in variants:
+            key = f"{peer.counter}.times"
             times = [
-                each.get(f"{peer.counter}.times") for name, each in found if name.variant == variant
+                each[key]
+                for name, each in found
+                if key in each and variant in ("", *name.variant.split("/"))
             ]
             extent = variant.replace("tensors:", "") + " tensors" if variant else "K = 8"
             yield Beside(peer, extent.replace("1 tensors", "1 tensor"), (times or [None])[0])
