@@ -74,14 +74,16 @@ def predict(
 
 
 def measured(device: Device, results: dict[str, Any], summary: dict[str, Any]) -> Device:
-    """The device as it was in a run: the clock read after it, the bandwidth of its longest copy."""
-    clocks = [each["clocks.sm"] for each in summary["devices_after"]]
+    """The device as it was in a run: the clock read after the benchmarks, or at its end where it
+    was read then alone; the bandwidth of the longest copy."""
+    stages = {each["name"]: each for each in summary.get("stages", [])}
+    read = stages.get("cuda_bench", {}).get("clocks") or summary["devices_after"][0]
     copies = [each for each in results["benchmarks"] if each.get("floor.bytes")]
     longest = max(copies, key=lambda each: each["floor.bytes"])
     return Device(
         device.name,
         device.multiprocessors,
-        float(clocks[0].removesuffix(" MHz")) * 1e6,
+        float(read["clocks.sm"].removesuffix(" MHz")) * 1e6,
         longest["floor.GB/s"] * 1e9,
         f"of a copy, measured beside {longest['name']}",
     )

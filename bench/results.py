@@ -57,10 +57,11 @@ class Folder:
     def benchmarks(self) -> dict[str, list[tuple[Name, Benchmark]]]:
         """What was measured, by file."""
         found = {}
-        for name in ("cpu", "cuda", "torch", "torchjd"):
+        for name in ("cpu", "cuda", "torch", "compiled", "torchjd"):
             content = self.file(name) or {"benchmarks": []}
             measured = [each for each in content["benchmarks"] if "error_occurred" not in each]
             found[name] = [(Name.of(each["name"]), each) for each in measured]
+        found["torch"] += found.pop("compiled")
         return found
 
     def of(self, file: str, what: str, variant: str = "") -> Iterator[tuple[Name, Benchmark]]:

@@ -38,10 +38,13 @@ def beside_others(folder: Folder, device: str) -> Section:
     ]
     bars = [(each.title, each.times) for each in found if each.times]
     context = (folder.file("torch") or {"context": {}})["context"]
+    files = [folder.link(name) for name in ("torch", "compiled") if folder.file(name)]
+    left_out = [f"- {what}: {why}" for what, why in context.get("left_out", {}).items()]
     return Section(
         "Beside others",
-        [f"From {folder.link('torch')}: {facts(context)}."],
+        [f"From {', '.join(files)}: {facts(context)}."],
         markdown(["peer", "", "times as long"], rows),
+        ["Left out in that run:", "", *left_out] if left_out else [],
         plot=Plot(
             f"{folder.name}-peers.svg",
             "how many times as long peers take",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,34 @@ def test_a_run_says_what_its_device_did() -> None:
             {"name": "without a floor"},
         ]
     }
-    device = model.measured(DEVICE, results, {"devices_after": [{"clocks.sm": "1500 MHz"}]})
-    assert (device.clock_hz, device.bytes_a_second) == (1.5e9, 3e9)
+    idle = {"devices_after": [{"clocks.sm": "345 MHz"}]}
+    device = model.measured(DEVICE, results, idle)
+    assert (device.clock_hz, device.bytes_a_second) == (3.45e8, 3e9)
     assert "beside long" in device.bandwidth_is
+    at_work = idle | {"stages": [{"name": "cuda_bench", "clocks": {"clocks.sm": "1500 MHz"}}]}
+    assert model.measured(DEVICE, results, at_work).clock_hz == 1.5e9
+
+
+def test_a_published_run_has_its_commit_and_no_paths(tmp_path: Path) -> None:
+    source, output = tmp_path / "from", tmp_path / "to"
+    source.mkdir()
+    version = {"commit": "c0ffee", "uncommitted_changes": False}
+    stage = {"name": "cuda_test", "outcome": "passed", "command": ["/home/me/cuda_test"]}
+    summary = version | {"built_at": "then", "host": {"kernel": "6"}, "stages": [stage]}
+    files = {
+        "summary": summary,
+        "torch": {"context": {}, "benchmarks": []},
+        "machine_code": {"kernels": []},
+    }
+    for name, content in files.items():
+        (source / f"{name}.json").write_text(json.dumps(content))
+    publish = performance.ROOT / "bench" / "publish"
+    subprocess.run([sys.executable, publish, source, output], check=True)
+
+    def read(name: str) -> dict:
+        return json.loads((output / f"{name}.json").read_text())
+
+    assert read("torch")["context"] == version
+    assert read("machine_code") == {"date": "then", **version, "kernels": []}
+    assert read("summary")["stages"] == [{"name": "cuda_test", "outcome": "passed"}]
+    assert "host" not in read("summary")
