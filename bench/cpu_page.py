@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from page import Section, facts, figure, size_name, times_of
 from results import Folder
-from shared_sections import beside_others, floors
+from shared_sections import beside_others, floors, variants, weights
 from table import markdown
 
 LARGE = 1 << 24
@@ -24,9 +24,11 @@ def measured(folder: Folder) -> list[Section]:
     return [
         Section(title, [said], level=2),
         floors(folder, "cpu", "PCGrad with a clip", "the floor's speed"),
+        variants(folder, "cpu"),
         beside_libraries(folder),
         beside_others(folder, "cpu"),
         rules(folder),
+        weights(folder, "cpu"),
         solves(folder),
     ]
 
@@ -52,19 +54,21 @@ def rules(folder: Folder) -> Section:
     rows = [
         [
             f"`{name.what.removeprefix('update/')}`",
-            name.variant,
             figure(each["seconds"], 1e3),
             figure(each.get("ratio")),
             figure(times_of(each, "unfused")),
         ]
         for name, each in folder.benchmarks["cpu"]
-        if name.what.startswith("update/") and name.tasks == 1 and name.size == LARGE
+        if name.what.startswith("update/")
+        and name.tasks == 1
+        and name.size == LARGE
+        and not name.variant
     ]
     said = [
         f"One task, {size_name(LARGE)} parameters, from {folder.link('cpu')}. *By hand*: times as "
         "long, a pass over memory a line of the formula."
     ]
-    header = ["rule", "", "ms", "of floor", "by hand"]
+    header = ["rule", "ms", "of floor", "by hand"]
     return Section("Rules", said, markdown(header, rows))
 
 
@@ -81,4 +85,4 @@ def solves(folder: Folder) -> Section:
         f"TorchJD's weighting of the same matrix, both from Python on one thread: times as "
         f"long, K by column, from {folder.link('torchjd')}."
     ]
-    return Section("Weights of a Gram matrix", said, markdown(["method", *map(str, columns)], rows))
+    return Section("Weights beside TorchJD", said, markdown(["method", *map(str, columns)], rows))

@@ -9,7 +9,7 @@ import model
 from page import ABSENT, Section, facts, figure, size_name
 from provenance import ROOT
 from results import Folder
-from shared_sections import STAGES, beside_others, floors
+from shared_sections import beside_others, floors, variants, weights
 from table import markdown
 
 sys.path.insert(0, str(ROOT / "docs"))
@@ -25,11 +25,11 @@ def measured(folder: Folder) -> list[Section]:
     return [
         head,
         floors(folder, "cuda", "PCGrad with a clip, as a CUDA graph", "a copy's speed"),
-        segments(folder),
+        variants(folder, "cuda"),
         beside_others(folder, "cuda"),
         prediction(folder, results),
         rules(folder),
-        weights(folder),
+        weights(folder, "cuda"),
         stages(folder),
     ]
 
@@ -49,20 +49,6 @@ def run_facts(folder: Folder, results: dict[str, Any]) -> str:
         f"read after the run: {clocks}. Caches are flushed before every run; the floor is a device "
         "copy that reads and writes as many bytes. Later commits were not measured."
     )
-
-
-def segments(folder: Folder) -> Section:
-    """One tensor and many."""
-    rows = []
-    for what in STAGES:
-        for name, each in folder.benchmarks["cuda"]:
-            if name.what == what and name.variant.startswith("segments:"):
-                count = name.variant.removeprefix("segments:")
-                size = size_name(name.size or 0)
-                cells = [what, str(name.tasks), size, count, figure(each["seconds"], 1e6)]
-                rows.append([*cells, figure(each.get("ratio"))])
-    header = ["stage", "K", "N", "segments", "µs", "of floor"]
-    return Section("Many tensors", [f"From {folder.link('cuda')}."], markdown(header, rows))
 
 
 MODEL = """\
@@ -124,22 +110,6 @@ def rules(folder: Folder) -> Section:
     after = [f"Not measured on this device: {', '.join(missing)}."] if missing else []
     said = [f"One task, {size_name(1 << 26)} parameters, from {folder.link('cuda')}."]
     return Section("Rules", said, markdown(["rule", "ms", "of floor"], rows), after)
-
-
-def weights(folder: Folder) -> Section:
-    """How long a solve takes."""
-    found: dict[str, dict[str, float]] = {}
-    for name, each in folder.benchmarks["cuda"]:
-        if name.what.startswith("weights/"):
-            column = f"{name.tasks}" + (", 256 matrices" if name.variant else "")
-            found.setdefault(name.what.removeprefix("weights/"), {})[column] = each["seconds"]
-    columns = ["2", "4", "8", "16", "32", "64", "8, 256 matrices"]
-    rows = [
-        [method, *(figure(seconds.get(column), 1e6) for column in columns)]
-        for method, seconds in found.items()
-    ]
-    said = [f"Microseconds, K by column, from {folder.link('cuda')}; Gram matrix on the GPU."]
-    return Section("Weights of a Gram matrix", said, markdown(["method", *columns], rows))
 
 
 def stages(folder: Folder) -> Section:

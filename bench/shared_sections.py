@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from page import Plot, Section, curves, facts, figure, grid
+from page import Plot, Section, curves, facts, figure, grid, size_name
 from peers import besides
 from results import Folder
-from table import markdown
+from table import markdown, rivals
 
 STAGES = {"gram": "gram", "update/AdamW": "update", "step/AdamW": "step"}
 
@@ -27,6 +27,35 @@ def floors(folder: Folder, file: str, step: str, floor: str) -> Section:
             (panels, f"of {floor}"),
         ),
     )
+
+
+def variants(folder: Folder, file: str) -> Section:
+    """Many tensors, matrices, and what else is measured apart."""
+    rows = []
+    for name, each in folder.benchmarks[file]:
+        if name.variant and name.what.partition("/")[0] in ("gram", "update", "step"):
+            where = [name.what, str(name.tasks or 1), size_name(name.size or 0), name.variant]
+            ours = [figure(each["seconds"], 1e3), figure(each.get("ratio"))]
+            rows.append([*where, *ours, rivals(each).replace("|", "")])
+    header = ["stage", "K", "N", "", "ms", "of floor", "beside it: times as long"]
+    title = "Many tensors, and other cases"
+    return Section(title, [f"From {folder.link(file)}."], markdown(header, rows))
+
+
+def weights(folder: Folder, file: str) -> Section:
+    """How long a solve takes."""
+    found: dict[str, dict[str, float]] = {}
+    for name, each in folder.benchmarks[file]:
+        if name.what.startswith("weights/"):
+            column = f"{name.tasks}" + (", 256 matrices" if name.variant else "")
+            found.setdefault(name.what.removeprefix("weights/"), {})[column] = each["seconds"]
+    columns = ["2", "4", "8", "16", "32", "64", "8, 256 matrices"]
+    rows = [
+        [method, *(figure(seconds.get(column), 1e6) for column in columns)]
+        for method, seconds in found.items()
+    ]
+    said = [f"Microseconds, K by column, from {folder.link(file)}; Gram matrix on the device."]
+    return Section("Weights of a Gram matrix", said, markdown(["method", *columns], rows))
 
 
 def beside_others(folder: Folder, device: str) -> Section:
