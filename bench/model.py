@@ -25,6 +25,7 @@ class Device:
     clock_hz: float
     bytes_a_second: float
     bandwidth_is: str  # whether measured, and how
+    read_a_second: float | None = None  # bytes, of kernels that only read, where it was measured
     schedulers: int = 4  # each issues an instruction of a warp a cycle
     lanes: int = 32
 
@@ -59,6 +60,8 @@ def predict(
     counts: Counts, latencies: dict[str, int], parameters: int, moved: float, device: Device
 ) -> Prediction:
     """The bound for so many parameters, whose streams are `moved` bytes."""
+    reads_alone = counts["stores"] == 0 and device.read_a_second
+    bandwidth = device.read_a_second if reads_alone else device.bytes_a_second
     issued = parameters * counts["instructions_a_parameter"] / device.lanes
     cycles = device.multiprocessors * device.clock_hz  # of all multiprocessors, a second
     a_turn = counts["blocks"] * counts["parameters_of_block"]
@@ -67,7 +70,7 @@ def predict(
         on_their_way = counts["blocks"] * counts["staged_bytes"]
         latency = max(latency, moved / on_their_way * latencies["memory"] / cycles)
     return Prediction(
-        bytes=moved / device.bytes_a_second,
+        bytes=moved / bandwidth,
         issue=issued / (cycles * device.schedulers),
         latency=latency,
     )
@@ -75,7 +78,7 @@ def predict(
 
 def measured(device: Device, results: dict[str, Any], summary: dict[str, Any]) -> Device:
     """The device as it was in a run: the clock read after the benchmarks, or at its end where it
-    was read then alone; the bandwidth of the longest copy."""
+    was read then alone; the bandwidth of the longest copy, and of the longest reading."""
     stages = {each["name"]: each for each in summary.get("stages", [])}
     read = stages.get("cuda_bench", {}).get("clocks") or summary["devices_after"][0]
     copies = [each for each in results["benchmarks"] if each.get("floor.bytes")]
@@ -86,4 +89,13 @@ def measured(device: Device, results: dict[str, Any], summary: dict[str, Any]) -
         float(read["clocks.sm"].removesuffix(" MHz")) * 1e6,
         longest["floor.GB/s"] * 1e9,
         f"of a copy, measured beside {longest['name']}",
+        read_a_second=longest_reading(results),
     )
+
+
+def longest_reading(results: dict[str, Any]) -> float | None:
+    """Bytes a second of the kernel that only reads, where it ran."""
+    readings = [each for each in results["benchmarks"] if each.get("read.bytes")]
+    if not readings:
+        return None
+    return max(readings, key=lambda each: each["read.bytes"])["read.GB/s"] * 1e9

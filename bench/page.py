@@ -71,12 +71,14 @@ def facts(context: dict[str, Any]) -> str:
     return ", ".join(known)
 
 
-def curves(folder: Folder, file: str, what: str) -> dict[int, list[tuple[int, float]]]:
-    """The fraction of the floor by K, over N."""
+def curves(
+    folder: Folder, file: str, what: str, counter: str = "ratio"
+) -> dict[int, list[tuple[int, float]]]:
+    """The fraction of the floor by K, over N; or another counter."""
     found: dict[int, list[tuple[int, float]]] = {}
     for name, each in folder.of(file, what):
-        if name.tasks and name.size and "ratio" in each:
-            found.setdefault(name.tasks, []).append((name.size, each["ratio"]))
+        if name.tasks and name.size and counter in each:
+            found.setdefault(name.tasks, []).append((name.size, each[counter]))
     return found
 
 

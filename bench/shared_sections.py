@@ -16,6 +16,10 @@ def floors(folder: Folder, file: str, step: str, floor: str) -> Section:
     lines = []
     for title, found in panels.items():
         lines += [f"**{title}**", "", *grid(found), ""]
+    if reading := curves(folder, file, "gram", "read.times"):
+        lines += ["**gram, of a program that only reads**", "", *grid(reading), ""]
+    if empty := curves(folder, file, "step/AdamW", "empty.times"):
+        lines += ["**three empty launches, of a step**", "", *grid(empty), ""]
     return Section(
         "Of floor, by K and N",
         [f"AdamW; *step* is {step} ({folder.link(file)})."],

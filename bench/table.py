@@ -45,6 +45,11 @@ TARGETS = [
     Target("GPU update: of a copy", f"cuda/update/AdamW/.*/{GPU_LARGE}", "ratio", 0.92),
     Target("GPU, every rule: of a copy", "cuda/update/[^/]+/K:1/N:67108864", "ratio", 0.92),
     Target("GPU gram, K = 1 to 8: of a copy", f"cuda/gram/K:[1248]/{GPU_LARGE}", "ratio", 0.90),
+    Target(
+        "GPU gram, K = 1 to 8: of reading", f"cuda/gram/K:[1248]/{GPU_LARGE}", "read.times", 0.95
+    ),
+    Target("GPU gram, K = 16: of reading", f"cuda/gram/K:16/{GPU_LARGE}", "read.times", 0.85),
+    Target("GPU step: of 3 empty launches", "cuda/step/AdamW/K:2/N:100000", "empty.times", 1 / 3),
 ]
 
 

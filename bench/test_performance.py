@@ -20,6 +20,7 @@ COUNTS = {
     "blocks": 2,
     "parameters_of_block": 1000,
     "cycles_alone": 500,
+    "stores": 0,
     "staged_bytes": 0,
 }
 DEVICE = model.Device("some", 10, 1e9, 1e12, "by nothing", schedulers=4, lanes=32)
@@ -99,6 +100,16 @@ def test_the_longest_of_three_is_predicted() -> None:
     assert told.issue == pytest.approx(1e9 * 16 / 32 / (10 * 4 * 1e9))
     assert told.latency == pytest.approx(1e9 / (10 * 2 * 1000) * 500 / 1e9)
     assert (told.by, told.seconds) == ("latency", told.latency)
+
+
+def test_what_only_reads_has_its_own_bandwidth() -> None:
+    reading = {"name": "gram", "read.bytes": 8.0, "read.GB/s": 2000.0}
+    copying = {"name": "update", "floor.bytes": 8.0, "floor.GB/s": 1000.0}
+    summary = {"devices_after": [{"clocks.sm": "1000 MHz"}]}
+    device = model.measured(DEVICE, {"benchmarks": [reading, copying]}, summary)
+    assert model.predict(COUNTS, LATENCIES, 1, 4e9, device).bytes == pytest.approx(4e9 / 2e12)
+    writes = COUNTS | {"stores": 1}
+    assert model.predict(writes, LATENCIES, 1, 4e9, device).bytes == pytest.approx(4e9 / 1e12)
 
 
 def test_staged_rows_wait_for_their_bytes() -> None:
