@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ class Run:
         self.device, self.extent, self.peers = device, extent, peers
         self.left_out: dict[str, str] = {}
 
-    def compare(self, name: str, subject: Maker, makers: dict[str, Maker]) -> Measured:
+    def compare(self, name: str, subject: Maker, makers: Mapping[str, Maker]) -> Measured:
         """One benchmark, if any of its peers is asked for and here. Peers that have streams of
         their own are timed by the host, apart from the others and under a name of their own."""
         for apart in (False, True):

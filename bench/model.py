@@ -60,8 +60,8 @@ def predict(
     counts: Counts, latencies: dict[str, int], parameters: int, moved: float, device: Device
 ) -> Prediction:
     """The bound for so many parameters, whose streams are `moved` bytes."""
-    reads_alone = counts["stores"] == 0 and device.read_a_second
-    bandwidth = device.read_a_second if reads_alone else device.bytes_a_second
+    reading = device.read_a_second if counts["stores"] == 0 else None
+    bandwidth = reading or device.bytes_a_second
     issued = parameters * counts["instructions_a_parameter"] / device.lanes
     cycles = device.multiprocessors * device.clock_hz  # of all multiprocessors, a second
     a_turn = counts["blocks"] * counts["parameters_of_block"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import streams
 from check import beyond_policy
 from counts import Case, counted, hot_loop

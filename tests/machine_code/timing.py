@@ -47,7 +47,7 @@ def is_double(instruction: Instruction) -> bool:
 
 def registers(operand: str, words: int = 1) -> set[str]:
     """The registers of an operand, several where it is wider than one."""
-    found = set()
+    found: set[str] = set()
     for kind, number, suffix in re.findall(r"\b(U?R)(\d+)(\.64)?", operand):
         count = max(2 if suffix else 1, words)
         found.update(f"{kind}{int(number) + i}" for i in range(count))
