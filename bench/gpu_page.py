@@ -62,9 +62,11 @@ much longer than predicted, something that is not in the model stands in the way
 def prediction(folder: Folder, results: dict[str, Any]) -> Section:
     """What the machine code lets one expect, beside what was measured."""
     counts, summary = folder.file("machine_code"), folder.file("summary")
-    if not counts or not summary:
-        return Section("Prediction beside measurement", ["Not available: no counts in the run."])
-    device = model.measured(model.DATASHEET[results["context"]["device"]], results, summary)
+    sold = model.DATASHEET.get(results["context"]["device"])
+    if not counts or not summary or not sold:
+        missing = "counts of the kernels" if sold else "the device in bench/model.py"
+        return Section("Prediction beside measurement", [f"None: {missing} missing."])
+    device = model.measured(sold, results, summary)
     times = {each["name"]: each for _, each in folder.benchmarks["cuda"]}
     rows = []
     for kernel in counts["kernels"]:

@@ -33,7 +33,9 @@ class Device:
 # As sold; the clock is the highest. NVIDIA H200 datasheet; Hopper architecture whitepaper.
 DATASHEET = {
     "NVIDIA H200": Device("NVIDIA H200", 132, 1.98e9, 4.8e12, "by its datasheet"),
-    "NVIDIA H100": Device("NVIDIA H100", 132, 1.98e9, 3.35e12, "by its datasheet"),
+    "NVIDIA H100 80GB HBM3": Device(
+        "NVIDIA H100 80GB HBM3", 132, 1.98e9, 3.35e12, "by its datasheet"
+    ),
 }
 
 
