@@ -1,12 +1,14 @@
 // All benchmarks of the CUDA backend: cuda_bench [--quick] [Google Benchmark's options].
 //
-// The floor is a device copy that reads and writes as many bytes. Caches are flushed before every
+// The floor is a device copy that reads and writes as many bytes; beside gram stands a kernel that only
+// reads as many, beside small steps a graph of three empty kernels. Caches are flushed before every
 // run; times are CUDA events'. Without a device it says so and measures nothing; with
 // GRAMSTEP_REQUIRE_GPU=1 that is a failure.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
+#include "bench/device_floors.hpp"
 #include "bench/device_memory.hpp"
 #include "bench/pairing.hpp"
 #include "bench/solves.hpp"
@@ -53,6 +55,16 @@ class Gpu {
     return {"floor", copy, bytes};
   }
 
+  /// A contender that reads as many bytes as the subject.
+  Contender reading(const std::function<std::int64_t()>& bytes) const {
+    const auto read = [this, bytes] {
+      for (std::int64_t left = bytes() / 4; left > 0; left -= copied) {
+        read_all(from_.data(), std::min(left, copied), to_.data(), stream_);
+      }
+    };
+    return {"read", read, bytes};
+  }
+
  private:
   static constexpr std::int64_t copied = std::int64_t{1} << 28;        // 1 GiB
   static constexpr std::int64_t more_than_l2 = std::int64_t{1} << 26;  // 256 MiB
@@ -61,23 +73,21 @@ class Gpu {
   DeviceFloats from_{copied}, to_{copied}, flushed_{more_than_l2};
 };
 
-/// A step captured in a CUDA graph.
-class StepGraph {
+/// What a function queues, captured in a CUDA graph.
+class Graph {
  public:
-  StepGraph(Optimizer& optimizer, std::span<float> params, const Gradients& gradients,
-            cudaStream_t stream) {
-    optimizer.step(params, gradients, stream);  // which finds the memory valid
+  Graph(cudaStream_t stream, const std::function<void()>& queue) {
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "begin capture");
-    optimizer.step(params, gradients, stream);
+    queue();
     check(cudaStreamEndCapture(stream, &graph_), "end capture");
     check(cudaGraphInstantiate(&ready_, graph_, 0), "cudaGraphInstantiate");
   }
-  ~StepGraph() {
+  ~Graph() {
     cudaGraphExecDestroy(ready_);
     cudaGraphDestroy(graph_);
   }
-  StepGraph(const StepGraph&) = delete;
-  StepGraph& operator=(const StepGraph&) = delete;
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
 
   void replay(cudaStream_t stream) const { check(cudaGraphLaunch(ready_, stream), "replay"); }
 
@@ -87,6 +97,9 @@ class StepGraph {
 };
 
 enum class Subject { gram, update, step };
+
+/// Up to here launches take more of a step's time than memory does.
+constexpr std::int64_t small = 1'000'000;
 
 std::string subject_name(Subject subject, const Case& which) {
   if (subject == Subject::gram) return which.name("cuda/gram");
@@ -98,7 +111,8 @@ std::int64_t bytes_moved(Subject subject, const Case& which) {
   const std::vector<float*> in_place(which.floats() / which.size - which.tasks);
   const std::vector<const float*> rows(which.tasks);
   const std::int64_t gram = 4 * which.size * which.tasks;
-  const std::int64_t update = bytes_of(passes_of(rule_of(which.rule), which.matrix, in_place, rows), which.size);
+  const std::int64_t update =
+      bytes_of(passes_of(rule_of(which.rule), which.matrix, in_place, rows), which.size);
   return (subject == Subject::update ? 0 : gram) + (subject == Subject::gram ? 0 : update);
 }
 
@@ -116,17 +130,24 @@ void measure(benchmark::State& state, Subject subject, const Case& which, const 
     Optimizer optimizer(layout, which.options(cuda()));
     const std::span<float> span{params.data(), static_cast<std::size_t>(layout.size())};
     const Gradients gradients{rows.pointers(), layout.shared_size()};
-    const StepGraph graph(optimizer, span, gradients, stream);
-    compare(state,
-            {{"step", [&] { graph.replay(stream); }, bytes},
-             gpu.floor(bytes),
-             {"eager", [&] { optimizer.step(span, gradients, stream); }, bytes}},
-            timer, budget);
+    const auto step = [&] { optimizer.step(span, gradients, stream); };
+    step();  // which finds the memory valid
+    const Graph graph(stream, step), empty(stream, [&] {
+      for (int launch = 0; launch < 3; ++launch) launch_nothing(stream);
+    });
+    std::vector<Contender> contenders{
+        {"step", [&] { graph.replay(stream); }, bytes}, gpu.floor(bytes), {"eager", step, bytes}};
+    if (which.size <= small) {
+      contenders.push_back({"empty", [&] { empty.replay(stream); }, always(0)});
+    }
+    compare(state, contenders, timer, budget);
   } else {
     Stages stages(which, cuda(), params.data(), rows.pointers().data(), stream);
     const auto run = [&] { subject == Subject::gram ? stages.gram() : stages.update(); };
     const auto plan = [&] { stages.plan(); };
-    compare(state, {{"stage", run, bytes, plan}, gpu.floor(bytes)}, timer, budget);
+    std::vector<Contender> contenders{{"stage", run, bytes, plan}, gpu.floor(bytes)};
+    if (subject == Subject::gram) contenders.push_back(gpu.reading(bytes));
+    compare(state, contenders, timer, budget);
   }
 }
 

@@ -36,11 +36,20 @@ TARGETS = [
     Target("PCGrad + AdamW: times J @ J.T and w @ J", PCGRAD, "matmul.times", 4),
     Target("AdamW, flat: times torch's", "torch/cpu/adamw/.*/tensors:1", "fused.times", 1),
     Target("AdamW, 4096 tensors: times torch's", "torch/cpu/.*/tensors:4096", "fused.times", 5),
+    Target("GPU PCGrad + AdamW: times TorchJD's", "torch/cuda/pcgrad.*", "torchjd.times", 20),
+    Target("GPU PCGrad + AdamW: times J @ J.T", "torch/cuda/pcgrad.*", "matmul.times", 2.5),
+    Target("GPU AdamW, flat: times torch's", "torch/cuda/.*/tensors:1", "fused.times", 1),
+    Target("GPU AdamW, 4096 tensors", "torch/cuda/.*/tensors:4096", "fused.times", 1.5),
     Target("solves: times TorchJD's speed", "torchjd/.*", "torchjd.times", 10),
     Target("GPU solves, K = 2 to 8: of 30 us", "cuda/weights/.*/K:[248]", "of_30_us", 1),
     Target("GPU update: of a copy", f"cuda/update/AdamW/.*/{GPU_LARGE}", "ratio", 0.92),
     Target("GPU, every rule: of a copy", "cuda/update/[^/]+/K:1/N:67108864", "ratio", 0.92),
     Target("GPU gram, K = 1 to 8: of a copy", f"cuda/gram/K:[1248]/{GPU_LARGE}", "ratio", 0.90),
+    Target(
+        "GPU gram, K = 1 to 8: of reading", f"cuda/gram/K:[1248]/{GPU_LARGE}", "read.times", 0.95
+    ),
+    Target("GPU gram, K = 16: of reading", f"cuda/gram/K:16/{GPU_LARGE}", "read.times", 0.85),
+    Target("GPU step: of 3 empty launches", "cuda/step/AdamW/K:2/N:100000", "empty.times", 1 / 3),
 ]
 
 
