@@ -130,9 +130,12 @@ GRAMSTEP_BODY PhiloxWords draw_counter(std::int64_t step, std::uint32_t draw, st
            static_cast<std::uint32_t>(step), 0x726f756e + draw}};
 }
 
-/// The bits of the element at that place among eight.
+/// The bits of the element at that place among eight. Chosen, not indexed: registers cannot be.
 GRAMSTEP_BODY std::uint32_t random_bits(const PhiloxWords& drawn, int place) {
-  return drawn.word[place / 2] >> (16 * (place % 2)) & 0xffff;
+  const std::uint32_t* word = drawn.word;
+  const std::uint32_t lower = place < 2 ? word[0] : word[1];
+  const std::uint32_t upper = place < 6 ? word[2] : word[3];
+  return (place < 4 ? lower : upper) >> (16 * (place % 2)) & 0xffff;
 }
 
 }  // namespace gramstep::kernels

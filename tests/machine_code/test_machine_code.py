@@ -16,7 +16,7 @@ from timing import Latencies, cycles_alone
 from tools import Kernel, resources_of, threads_of
 
 TEXT = Path(__file__).with_name("sample.sass").read_text()
-UPDATE = "UpdateBody<SgdUpdate<false>, WeightedSum<1>>"
+UPDATE = "UpdateBody<SgdUpdate<false>, WeightedSum<Float32, 1>>"
 CASE = Case("sample", UPDATE, loads=2, stores=1, parameters=4, instructions=9, blocks=8)
 RESOURCES = Resources(threads=256, registers=22, shared=0, stack=0, local=0)
 
@@ -168,4 +168,4 @@ def test_fma_that_no_source_has_is_seen_in_updates_alone() -> None:
 
 def test_an_update_that_nobody_told_of_is_an_error() -> None:
     with pytest.raises(ValueError, match="NewUpdate: an update this check does not know"):
-        streams.streams_of("UpdateBody<NewUpdate, WeightedSum<1>>")
+        streams.streams_of("UpdateBody<NewUpdate, WeightedSum<Float32, 1>>")
