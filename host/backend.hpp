@@ -32,6 +32,7 @@ struct Setup {
   Precision precision;
   std::optional<double> ema_decay;
   bool zero_gradients = false;
+  bool offload_state = false;
   double smoothing = 0;
   int tasks = 1;
   int states = 0;           // buffers that were taken: a rule that is set later may need fewer
@@ -71,6 +72,8 @@ struct Setup {
   /// Elements of all momenta; 0 for an aggregator without any.
   std::int64_t momenta() const { return traits.momentum ? 2 * tasks * momentum_stride() : 0; }
 
+  /// How many of Places::params_states are kept with the present rule, the first ones.
+  int params_states() const;
   /// The names of the state that is kept, with the present rule; and of a segment.
   std::vector<std::string_view> state_names() const;
   std::vector<std::string_view> state_names(int segment) const;
@@ -79,7 +82,11 @@ struct Setup {
   template <class StateAt>
   kernels::Storage storage(const Outputs& outputs, const StateAt& state_at) const {
     const auto at = [&](int index) -> void* { return index < 0 ? nullptr : state_at(index); };
-    return storage(outputs, at(places.params_buffer), at(places.ema_buffer));
+    kernels::Storage stored = storage(outputs, at(places.params_buffer), at(places.ema_buffer));
+    for (int s = 0; places.scale_buffers >= 0 && s < places.rule_buffers; ++s) {
+      stored.scales[s] = static_cast<float*>(at(places.scale_buffers + s));
+    }
+    return stored;
   }
   kernels::Storage storage(const Outputs& outputs, void* beside_params, void* ema) const;
 
@@ -87,7 +94,8 @@ struct Setup {
   kernels::PlanArguments plan_arguments(const kernels::Losses& losses) const;
 };
 
-/// Numbers of any type in host memory from and to fp32; exact where they are numbers of that type.
+/// Numbers of any type in host memory from and to fp32; exact where they are numbers of that type. Those of
+/// dynamic8 are the codes.
 std::vector<float> widened(DType dtype, const void* from, std::int64_t count);
 void narrow(DType dtype, std::span<const float> from, void* to);
 

@@ -56,7 +56,9 @@ Precision precision_of(const gramstep_precision& from) {
   return {.params = dtype_of_c("gramstep_precision.params", from.params),
           .gradients = dtype_of_c("gramstep_precision.gradients", from.gradients),
           .master = master_of(from),
-          .states = dtype_of_c("gramstep_precision.states", from.states),
+          .states = from.states == GRAMSTEP_DYNAMIC8
+                        ? DType::dynamic8
+                        : dtype_of_c("gramstep_precision.states", from.states),
           .rounding = rounding_of(from),
           .seed = from.seed};
 }
@@ -101,6 +103,7 @@ OptimizerOptions options_of(const gramstep_options& from) {
                            .non_finite = non_finite_of(from),
                            .precision = precision_of(from.precision),
                            .zero_gradients = from.zero_gradients != 0,
+                           .offload_state = from.offload_state != 0,
                            .device = device_of(from)};
   if (from.clip_norm != infinity) options.clip_norm = from.clip_norm;
   if (!std::isnan(from.ema_decay)) options.ema_decay = from.ema_decay;

@@ -58,6 +58,12 @@ void expect_elements(const Region& region, DType dtype) {
   throw InvalidArgument(message.str());
 }
 
+void expect_type(const ArgumentName& name, DType dtype) {
+  if (dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16) return;
+  throw InvalidArgument(name.text() + ": got " + std::string(name_of(dtype)) +
+                        ", expected float32, bfloat16 or float16");
+}
+
 void expect_apart(const Region& gradient, const Region& written, const char* of) {
   if (!gradient.overlaps(written)) return;
   throw InvalidArgument(gradient.name.text() + ": got memory that overlaps " + of +
@@ -94,7 +100,7 @@ void validate_outputs(const Layout& layout, const OptimizerOptions& options,
        {std::pair{copy_name, outputs.copy}, std::pair{delta_name, outputs.delta}}) {
     if (buffer.size == 0) continue;
     expect_count(name, buffer.size, layout.size(), "layout.size()");
-    expect(buffer.dtype != DType::int16, name.text(), "got int16, expected a type of numbers");
+    expect_type(name, buffer.dtype);
     expect_elements({name, buffer}, buffer.dtype);
   }
   const ParamsState beside = beside_params(options.precision);
@@ -164,7 +170,7 @@ void validate_accumulation(std::span<float> sum, const ConstBuffer& gradient,
   const Region to{{"sum", -1, call}, sum};
   const Region from{{"gradient", -1, call}, gradient};
   expect_count(to.name, to.memory.size, gradient.size, "the gradient's");
-  expect(gradient.dtype != DType::int16, from.name.text(), "got int16, expected a type of numbers");
+  expect_type(from.name, gradient.dtype);
   expect_elements(to, DType::float32);
   expect_elements(from, gradient.dtype);
   for (const Region& each : {to, from}) {

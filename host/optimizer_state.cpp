@@ -215,8 +215,8 @@ void Optimizer::copy_state(const Optimizer& from) {
     self.backend->write_state(to, buffer.data());
   };
   for (int s = 0; s < host::state_buffers(self.options.rule); ++s) copy_buffer(s, s);
-  for (const std::string_view name : self.setup.places.params_states) {
-    copy_buffer(self.setup.places.params_state(name), other.setup.places.params_state(name));
+  for (int s = 0; s < self.setup.params_states(); ++s) {
+    copy_buffer(self.setup.places.rule_buffers + s, other.setup.places.rule_buffers + s);
   }
   if (self.setup.traits.momentum) copy_buffer(self.setup.states, other.setup.states);
   self.backend->write_plan(other.backend->read_plan(nullptr));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <utility>
 
 namespace gramstep::host {
 namespace {
@@ -117,20 +118,27 @@ Places::Places(const Layout& layout, const OptimizerOptions& options)
   }
   place_batches();
   const ParamsState beside = beside_params(options.precision);
-  if (!beside.name.empty()) params_buffer = add_params_state(layout, beside.name, beside.type);
+  if (!beside.name.empty()) params_buffer = add_params_state(layout, std::string(beside.name), beside.type);
   if (options.ema_decay) ema_buffer = add_params_state(layout, "ema", DType::float32);
+  if (options.precision.states != DType::dynamic8) return;
+  scale_buffers = buffers();
+  for (const std::string_view name : state_names(rule)) {
+    add_params_state(layout, std::string(name) + "_scale", DType::float32, kernels::block8);
+  }
 }
 
-/// Adds a buffer that is laid out as the parameters.
-int Places::add_params_state(const Layout& layout, std::string_view name, DType type) {
+/// Adds a buffer that is laid out as the parameters, with a number for every block of them.
+int Places::add_params_state(const Layout& layout, std::string name, DType type,
+                             std::int64_t block) {
   const int buffer = buffers();
-  sizes.push_back(layout.size());
+  params_states.push_back(std::move(name));
+  sizes.push_back(layout.size() / block);
   types.push_back(type);
   for (std::size_t s = 0; s < parts.size(); ++s) {
     const Segment segment = layout.segment(static_cast<int>(s));
-    parts[s].push_back({name, buffer, segment.offset, segment.shape});
+    const Shape shape = block == 1 ? segment.shape : Shape{pieces(segment.size, block)};
+    parts[s].push_back({params_states.back(), buffer, segment.offset / block, shape});
   }
-  params_states.push_back(name);
   return buffer;
 }
 
@@ -197,6 +205,15 @@ std::span<const StatePiece> state_pieces(const Rule& rule, bool matrix) {
 
 NewtonSchulz newton_schulz(const Rule& rule) {
   return std::visit([](const auto& held) { return rules::newton_schulz(held); }, rule);
+}
+
+std::uint32_t never_negative(const Rule& rule) {
+  std::uint32_t bits = 0;
+  const std::span<const StatePiece> all = state_pieces(rule, false);
+  for (std::size_t s = 0; s < all.size(); ++s) {
+    if (rules::never_negative(all[s].name)) bits |= std::uint32_t{1} << s;
+  }
+  return bits;
 }
 
 ParamsState beside_params(const Precision& precision) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -49,12 +51,14 @@ struct Places {
   int params_buffer =
       -1;               // what is kept beside them: master, remainders or compensations; -1: none
   int ema_buffer = -1;  // their mean
-  std::vector<std::string_view> params_states;  // the names of both
+  int scale_buffers = -1;  // the first of those with the scales of states of 8 bits, a buffer each
+  std::deque<std::string> params_states;  // the names of all of these
 
   Places(const Layout& layout, const OptimizerOptions& options);
 
   int buffers() const { return static_cast<int>(sizes.size()); }
-  /// The buffer of that name which is laid out as the parameters whatever the rule; -1 for none.
+  /// The buffer of that name which is laid out as the parameters whatever the rule, a number an element or a
+  /// number a block; -1 for none.
   int params_state(std::string_view name) const;
 
   /// A segment's part of that name; null where it has none.
@@ -68,7 +72,7 @@ struct Places {
  private:
   void place(const Rule& rule, int segment, const Segment& its);
   void place_batches();
-  int add_params_state(const Layout& layout, std::string_view name, DType type);
+  int add_params_state(const Layout& layout, std::string name, DType type, std::int64_t block = 1);
 };
 
 /// The pieces of state that a rule keeps of a matrix, or of any other segment.
@@ -76,6 +80,9 @@ std::span<const StatePiece> state_pieces(const Rule& rule, bool matrix);
 
 /// How the rule makes matrices orthogonal; no steps where it does not.
 NewtonSchulz newton_schulz(const Rule& rule);
+
+/// Which of a rule's states are never negative, as bits of their numbers.
+std::uint32_t never_negative(const Rule& rule);
 
 /// How many buffers they take.
 int state_buffers(const Rule& rule);

@@ -56,21 +56,30 @@ kernels::Zeroed zeroed(const StepMemory& memory) {
 
 std::vector<float> widened(DType dtype, const void* from, std::int64_t count) {
   std::vector<float> numbers(static_cast<std::size_t>(count));
-  if (dtype == DType::float32) std::memcpy(numbers.data(), from, numbers.size() * sizeof(float));
+  const auto* bytes = static_cast<const std::uint8_t*>(from);
   const auto* stored = static_cast<const std::uint16_t*>(from);
-  for (std::size_t i = 0; dtype != DType::float32 && i < numbers.size(); ++i) {
-    numbers[i] = dtype == DType::int16 ? static_cast<float>(static_cast<std::int16_t>(stored[i]))
-                                       : kernels::widened(dtype, stored[i]);
-  }
+  const auto widen = [&](std::size_t i) {
+    switch (dtype) {
+      case DType::float32: return static_cast<const float*>(from)[i];
+      case DType::dynamic8: return static_cast<float>(bytes[i]);
+      case DType::int16: return static_cast<float>(static_cast<std::int16_t>(stored[i]));
+      default: return kernels::widened(dtype, stored[i]);
+    }
+  };
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = widen(i);
   return numbers;
 }
 
 void narrow(DType dtype, std::span<const float> from, void* to) {
-  if (dtype == DType::float32) std::memcpy(to, from.data(), from.size_bytes());
+  auto* bytes = static_cast<std::uint8_t*>(to);
   auto* stored = static_cast<std::uint16_t*>(to);
-  for (std::size_t i = 0; dtype != DType::float32 && i < from.size(); ++i) {
-    stored[i] = dtype == DType::int16 ? static_cast<std::uint16_t>(static_cast<int>(from[i]))
-                                      : kernels::narrowed(dtype, from[i]);
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    switch (dtype) {
+      case DType::float32: static_cast<float*>(to)[i] = from[i]; break;
+      case DType::dynamic8: bytes[i] = static_cast<std::uint8_t>(from[i]); break;
+      case DType::int16: stored[i] = static_cast<std::uint16_t>(static_cast<int>(from[i])); break;
+      default: stored[i] = kernels::narrowed(dtype, from[i]);
+    }
   }
 }
 
@@ -98,6 +107,7 @@ Setup::Setup(const Layout& layout, const OptimizerOptions& options)
       precision(options.precision),
       ema_decay(options.ema_decay),
       zero_gradients(options.zero_gradients),
+      offload_state(options.offload_state),
       smoothing(options.smoothing),
       tasks(options.tasks),
       states(places.buffers()),
@@ -122,9 +132,16 @@ std::vector<double> Setup::fresh_plan() const {
 }
 
 std::vector<char> Setup::initial_buffer(int index) const {
-  if (initial_state == 0 || index >= places.rule_buffers) return {};
+  const bool of_rule = index < places.rule_buffers;
+  const bool of_scales = places.scale_buffers >= 0 && index >= places.scale_buffers;
+  if (initial_state == 0 || !(of_rule || of_scales)) return {};
   std::vector<char> bytes(static_cast<std::size_t>(state_bytes(index)));
-  const std::vector<float> numbers(static_cast<std::size_t>(state_size(index)), initial_state);
+  // In 8 bits a scale that its largest code, not quite 1, brings to the number.
+  constexpr std::uint8_t largest = 0xff;
+  const float scale = initial_state / kernels::Dynamic8<false>::widen(largest);
+  const bool in_blocks = state_type(index) == DType::dynamic8;
+  const float number = in_blocks ? static_cast<float>(largest) : of_scales ? scale : initial_state;
+  const std::vector<float> numbers(static_cast<std::size_t>(state_size(index)), number);
   narrow(state_type(index), numbers, bytes.data());
   return bytes;
 }
@@ -135,6 +152,8 @@ kernels::Storage Setup::storage(const Outputs& outputs, void* beside_params, voi
           .rows = traits.momentum ? DType::float32 : precision.gradients,
           .heads = precision.gradients,
           .states = precision.states,
+          .scales = {},
+          .never_negative = never_negative(rule),
           .rounding = precision.rounding,
           .seed = precision.seed,
           .master = master ? static_cast<float*>(beside_params) : nullptr,
@@ -147,9 +166,16 @@ kernels::Storage Setup::storage(const Outputs& outputs, void* beside_params, voi
           .delta = {outputs.delta.data, outputs.delta.dtype}};
 }
 
+int Setup::params_states() const {
+  if (places.scale_buffers < 0) return static_cast<int>(std::ssize(places.params_states));
+  return places.scale_buffers - places.rule_buffers + state_buffers(rule);
+}
+
 std::vector<std::string_view> Setup::state_names() const {
   std::vector<std::string_view> names = host::state_names(rule);
-  names.insert(names.end(), places.params_states.begin(), places.params_states.end());
+  for (int i = 0; i < params_states(); ++i) {
+    names.push_back(places.params_states[static_cast<std::size_t>(i)]);
+  }
   return names;
 }
 

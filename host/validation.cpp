@@ -125,11 +125,14 @@ void validate_precision(const OptimizerOptions& options) {
   const bool narrow_states = precision.states != DType::float32;
   const bool rounded_params = narrow_params && precision.master == Master::none;
   constexpr std::string_view types = "float32, bfloat16 or float16";
-  expect_precision(precision.params != DType::int16, "params", name_of(precision.params), types);
-  expect_precision(precision.gradients != DType::int16, "gradients", name_of(precision.gradients),
-                   types);
-  expect_precision(!narrow_states || precision.states == DType::bfloat16, "states",
-                   name_of(precision.states), "float32 or bfloat16");
+  const auto number = [](DType dtype) {
+    return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16;
+  };
+  expect_precision(number(precision.params), "params", name_of(precision.params), types);
+  expect_precision(number(precision.gradients), "gradients", name_of(precision.gradients), types);
+  expect_precision(!narrow_states || precision.states == DType::bfloat16 ||
+                       precision.states == DType::dynamic8,
+                   "states", name_of(precision.states), "float32, bfloat16 or dynamic8");
   expect_precision(!narrow_states || keeps_moments(options.rule), "states",
                    name_of(precision.states),
                    "float32 for a rule whose state is not moments by element");
@@ -139,7 +142,8 @@ void validate_precision(const OptimizerOptions& options) {
                    "master", "remainder", "parameters of bfloat16");
   expect_precision(precision.rounding != Rounding::kahan || rounded_params, "rounding", "kahan",
                    "16-bit parameters without a master");
-  expect_precision(precision.rounding != Rounding::stochastic || rounded_params || narrow_states,
+  expect_precision(precision.rounding != Rounding::stochastic || rounded_params ||
+                       precision.states == DType::bfloat16,
                    "rounding", "stochastic", "16-bit parameters without a master, or 16-bit state");
 }
 

@@ -12,6 +12,7 @@
 //   void warp_sync()                    barrier of a full warp
 //   T warp_sum<Lanes = 32>(T)           sum over each group of that many lanes, in its first one;
 //                                       all lanes of the warp call
+//   std::uint32_t warp_max(std::uint32_t)  the largest of all lanes' numbers, in all of them; all call
 //   void copy_async(to, from)           16 bytes from global to shared memory, both aligned to them
 //   void commit_copies()                makes the copies since the last commit, if any, one group
 //   void wait_for_copies<Pending>()     until no more than that many of the caller's groups are on

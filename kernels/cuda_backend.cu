@@ -63,12 +63,12 @@ struct Memory {
         measures(std::ssize(setup.work.chunks) * rules::max_measures, "norms by segment"),
         step(std::vector{setup.initial}, "the step's state"),
         plan(setup.fresh_plan(), "the plan"),
-        states(setup.state_offset(setup.states, state_apart), "the rule's state"),
+        states(setup.state_offset(setup.states, state_apart), "the rule's state", home(setup)),
         places(setup.places.segments, "the places of segments' state"),
         tiles(setup.places.tiles, "the tiles of matrices"),
         lines(setup.places.lines, "the lines of matrices"),
         matrix_sums(setup.places.sums, "sums by row and column"),
-        momenta(setup.momenta(), "momenta of the tasks"),
+        momenta(setup.momenta(), "momenta of the tasks", home(setup)),
         partials(setup.look ? setup.work.partials(setup.tasks) : 0, "partial Gram matrices"),
         scratch(setup.shape.projections * setup.scratch, "the plan's scratch") {
     if (!setup.places.batches.empty()) {
@@ -83,6 +83,10 @@ struct Memory {
     }
     initial.resize(static_cast<std::size_t>(setup.state_offset(setup.states, state_apart)));
     states.write(initial.data());
+  }
+
+  static kernels::Home home(const Setup& setup) {
+    return setup.offload_state ? kernels::Home::host : kernels::Home::device;
   }
 
   DeviceArray<kernels::Chunk> chunks;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,24 +15,31 @@ namespace gramstep::kernels {
 /// default stream may be the first to use it.
 inline void settle() { check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize"); }
 
-/// Zeroed memory of the current device; see settle().
+/// Where an array that a device's kernels use is.
+enum class Home {
+  device,
+  host,  ///< in pinned memory, which kernels read and write over the bus
+};
+
+/// Zeroed memory for the current device; see settle().
 template <class T>
 class DeviceArray {
  public:
-  DeviceArray(std::int64_t count, const char* what) : count_(static_cast<std::size_t>(count)) {
+  DeviceArray(std::int64_t count, const char* what, Home home = Home::device)
+      : count_(static_cast<std::size_t>(count)), home_(home) {
     if (count_ == 0) return;
-    const cudaError_t status = count_ > SIZE_MAX / sizeof(T)
-                                   ? cudaErrorMemoryAllocation
-                                   : cudaMalloc(&data_, count_ * sizeof(T));
+    const cudaError_t status =
+        count_ > SIZE_MAX / sizeof(T) ? cudaErrorMemoryAllocation : allocate(count_ * sizeof(T));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      throw OutOfMemory(std::string("Optimizer: cuda: no memory for ") + what + ", " +
-                        std::to_string(count) + " of " + std::to_string(sizeof(T)) + " bytes");
+      throw OutOfMemory(std::string("Optimizer: cuda: no ") +
+                        (home == Home::host ? "pinned host memory" : "memory") + " for " + what +
+                        ", " + std::to_string(count) + " of " + std::to_string(sizeof(T)) +
+                        " bytes");
     }
     check(status, "cudaMalloc");
-    const cudaError_t zeroed = cudaMemset(data_, 0, count_ * sizeof(T));
-    if (zeroed != cudaSuccess)
-      cudaFree(data_);  // the destructor of a half-made object does not run
+    const cudaError_t zeroed = zero();
+    if (zeroed != cudaSuccess) free();  // the destructor of a half-made object does not run
     check(zeroed, "cudaMemset");
   }
   DeviceArray(const std::vector<T>& from, const char* what)
@@ -39,7 +47,7 @@ class DeviceArray {
     write(from.data());
   }
   // A driver that is shutting down has freed it already: the status is of no use.
-  ~DeviceArray() { cudaFree(data_); }
+  ~DeviceArray() { free(); }
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
 
@@ -61,7 +69,20 @@ class DeviceArray {
   }
 
  private:
+  cudaError_t allocate(std::size_t bytes) {
+    void** to = reinterpret_cast<void**>(&data_);
+    return home_ == Home::device ? cudaMalloc(to, bytes)
+                                 : cudaHostAlloc(to, bytes, cudaHostAllocMapped);
+  }
+  cudaError_t zero() {
+    if (home_ == Home::device) return cudaMemset(data_, 0, count_ * sizeof(T));
+    std::memset(static_cast<void*>(data_), 0, count_ * sizeof(T));
+    return cudaSuccess;
+  }
+  void free() { home_ == Home::device ? cudaFree(data_) : cudaFreeHost(data_); }
+
   std::size_t count_;
+  Home home_;
   T* data_ = nullptr;
 };
 

@@ -37,6 +37,18 @@ struct DeviceContext {
     __pipeline_wait_prior(Pending);
   }
 
+  __device__ std::uint32_t warp_max(std::uint32_t value) const {
+#if __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(0xffffffff, value);
+#else
+    for (int lane = 16; lane > 0; lane /= 2) {
+      const std::uint32_t other = __shfl_xor_sync(0xffffffff, value, lane);
+      value = other > value ? other : value;
+    }
+    return value;
+#endif
+  }
+
   template <int Lanes = 32, class T>
   __device__ T warp_sum(T value) const {
     using Reduce = cub::WarpReduce<T, Lanes>;

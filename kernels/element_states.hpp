@@ -63,7 +63,11 @@ struct ElementStates {
   GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
-      kernels::load(Type(at_home.storage.states), at_home.buffers[s], at, state[s]);
+      if constexpr (std::is_same_v<Type, Float32>) {
+        kernels::load(static_cast<const float*>(at_home.buffers[s]) + at, state[s]);
+      } else {
+        load_state(at_home.storage, s, at_home.buffers[s], at, state[s]);
+      }
     }
   }
   template <int Width, int Count>
@@ -72,7 +76,7 @@ struct ElementStates {
     for (int s = 0; s < Update::states; ++s) {
       if constexpr (std::is_same_v<Type, Float32>) {
         kernels::store(state[s], static_cast<float*>(at_home.buffers[s]) + at);
-      } else {
+      } else if (!at_home.storage.in_blocks()) {
         store_rounded(at_home.storage, at_home.storage.states, at_home.step,
                       states_draw + static_cast<std::uint32_t>(s), state[s], at_home.buffers[s],
                       at);
@@ -80,6 +84,39 @@ struct ElementStates {
     }
   }
 };
+
+/// Encodes what a warp's threads have of a block's states, four neighbours each from `at` on, of which there
+/// are `here`, maybe none. All lanes of a warp call.
+template <class Update, class X>
+GRAMSTEP_BODY void store_blocks(const X& x, const StateStorage& states,
+                                const float (&state)[Update::states + 1][4], std::int64_t at,
+                                int here) {
+  GRAMSTEP_UNROLL
+  for (int s = 0; s < Update::states; ++s) {
+    std::uint32_t largest = 0;  // in bits, which have the order of magnitudes, and NaN above all
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      const std::uint32_t magnitude = c < here ? bits_of(state[s][c]) & ~sign_bit : 0;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    const float scale = float_of(x.warp_max(largest));
+    if (here > 0 && x.lane() == 0) states.storage.scales[s][at / block8] = scale;
+    std::uint8_t codes[4];
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      codes[c] = encoded(states.storage.has_sign(s), state[s][c], scale);
+    }
+    auto* to = static_cast<std::uint8_t*>(states.buffers[s]) + at;
+    if (here >= 4) {
+      kernels::store(codes, to);
+      continue;
+    }
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      if (c < here) to[c] = codes[c];
+    }
+  }
+}
 
 /// The same of a rule that treats matrices apart: fp32.
 template <rules::ByKind Update, class Type>

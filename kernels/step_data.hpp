@@ -9,11 +9,9 @@
 #include "gramstep/layout.hpp"
 #include "gramstep/optimizer.hpp"
 #include "kernels/one_of.hpp"
+#include "kernels/storage.hpp"
 
 namespace gramstep::kernels {
-
-/// Most state buffers a rule has.
-inline constexpr int max_states = 3;
 
 /// A run of elements of one segment, [begin, begin + count) of the flat buffer: the unit of work.
 /// Chunks never contain padding, so no stage can touch it.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "gramstep/rules/common.hpp"
+#include "kernels/dynamic8.hpp"
 #include "kernels/numbers.hpp"
 #include "kernels/vectors.hpp"
 
@@ -27,12 +28,17 @@ struct Output {
   DType dtype;
 };
 
+/// Most state buffers a rule has.
+inline constexpr int max_states = 3;
+
 /// What the update stage is told of types, and of what it keeps and writes beside parameters and state.
 struct Storage {
   DType params;
   DType rows;
   DType heads;
   DType states;
+  float* scales[max_states];   // of states of 8 bits: one a block
+  std::uint32_t never_negative;  // which of them: bit s of state s
   Rounding rounding;
   std::uint64_t seed;
   float* master;  // fp32 parameters; null: none
@@ -43,6 +49,9 @@ struct Storage {
   bool zeroes;      // whether gradients are left at zero
   Output copy;      // of the parameters after the step
   Output delta;     // what the step would add to them, which then stay as they are
+
+  GRAMSTEP_BOTH bool has_sign(int s) const { return (never_negative >> s & 1) == 0; }
+  GRAMSTEP_BOTH bool in_blocks() const { return states == DType::dynamic8; }
 
   /// Whether all is as the bodies without questions take it.
   GRAMSTEP_BOTH bool plain() const {
@@ -76,6 +85,18 @@ GRAMSTEP_BODY void load(AnyType type, const void* from, std::int64_t at, float (
   load(static_cast<const std::uint16_t*>(from) + at, stored);
   GRAMSTEP_UNROLL
   for (int c = 0; c < Width; ++c) to[c] = widened(type.dtype, stored[c]);
+}
+
+/// State s of Width elements, whatever its type.
+template <int Width>
+GRAMSTEP_BODY void load_state(const Storage& storage, int s, const void* from, std::int64_t at,
+                              float (&to)[Width]) {
+  if (!storage.in_blocks()) return load(AnyType(storage.states), from, at, to);
+  std::uint8_t codes[Width];
+  load(static_cast<const std::uint8_t*>(from) + at, codes);
+  const float scale = storage.scales[s][at / block8];
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < Width; ++c) to[c] = decoded(storage.has_sign(s), codes[c], scale);
 }
 
 /// Width elements to memory of that type, to nearest even.

@@ -160,12 +160,15 @@ struct ElementPass {
   template <bool Read, bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void apply(const X& x, const Chunk& chunk, const SegmentState& segment,
                            const Element& element) const {
-    const States states = states_of(chunk);
-    sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
-      visit<Width, Read, true, WriteStates>(
-          states, segment, chunk.begin, i,
-          [&](int, float g, float& p, float* state) { element(g, p, state); });
-    });
+    const auto of_column = [&](int, float g, float& p, float* state) { element(g, p, state); };
+    if constexpr (std::is_same_v<Type, Float32>) {
+      const States states = states_of(chunk);
+      sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
+        visit<Width, Read, true, WriteStates>(states, segment, chunk.begin, i, of_column);
+      });
+    } else {
+      over_fours<Read, true, WriteStates>(x, chunk, segment, of_column);
+    }
   }
 
   /// Leaves the gradients of a chunk at zero: each thread those that it reads.
@@ -174,11 +177,18 @@ struct ElementPass {
     const Zeroed& to = a.zeroed;
     const bool head = chunk.begin >= a.work.shared_size;
     const std::int64_t first = chunk.begin - (head ? a.work.shared_size : 0);
-    sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
-      const float zeros[Width] = {};
+    const auto zero_at = [&]<int Width>(const float(&zeros)[Width], int i) {
       if (head) return store(to.dtype, zeros, to.heads, first + i);
       for (int k = 0; k < a.tasks; ++k) store(to.dtype, zeros, to.rows[k], first + i);
-    });
+    };
+    const float four_zeros[4] = {}, one_zero[1] = {};
+    for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
+      if (a.aligned && i + 4 <= chunk.count) {
+        zero_at(four_zeros, i);
+        continue;
+      }
+      for (int column = 0; column < 4 && i + column < chunk.count; ++column) zero_at(one_zero, i + column);
+    }
   }
 
   /// Calls element(column, g, p, state) for the elements of a chunk that are this thread's, four
@@ -186,23 +196,57 @@ struct ElementPass {
   template <bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void measure(const X& x, const Chunk& chunk, const SegmentState& segment,
                              const Element& element) const {
-    const States states = states_of(chunk);
-    for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
-      if (a.aligned && i + 4 <= chunk.count) {
-        visit<4, true, false, WriteStates>(states, segment, chunk.begin, i, element);
-        continue;
-      }
-      GRAMSTEP_UNROLL
-      for (int column = 0; column < 4; ++column) {
-        if (i + column >= chunk.count) break;
-        visit<1, true, false, WriteStates>(
-            states, segment, chunk.begin, i + column,
-            [&](int, float g, float p, float* state) { element(column, g, p, state); });
-      }
-    }
+    over_fours<true, false, WriteStates>(x, chunk, segment, element);
   }
 
  private:
+  /// As measure, and puts back parameters where WriteParams: the gradient is 0 unless Read. A warp's elements
+  /// are a block of states of 8 bits.
+  template <bool Read, bool WriteParams, bool WriteStates, class X, class Element>
+  GRAMSTEP_BODY void over_fours(const X& x, const Chunk& chunk, const SegmentState& segment,
+                                const Element& element) const {
+    const States states = states_of(chunk);
+    if constexpr (WriteStates && has_blocks) {
+      if (a.storage.in_blocks()) {
+        // Whole warps go round, for they find a block's scale together.
+        for (int i = 4 * x.thread(); i - 4 * x.lane() < chunk.count; i += 4 * x.threads()) {
+          float kept[Update::states + 1][4] = {};
+          four<Read, WriteParams, false>(states, chunk, segment, i,
+                                         [&](int column, float g, float& p, float* state) {
+                                           element(column, g, p, state);
+                                           GRAMSTEP_UNROLL
+                                           for (int s = 0; s < Update::states; ++s) {
+                                             kept[s][column] = state[s];
+                                           }
+                                         });
+          store_blocks<Update>(x, {a.states, a.storage, a.plan->step}, kept, chunk.begin + i,
+                               chunk.count - i);
+        }
+        return;
+      }
+    }
+    for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
+      four<Read, WriteParams, WriteStates>(states, chunk, segment, i, element);
+    }
+  }
+
+  /// Four neighbours, or as many as there are, whatever their alignment.
+  template <bool Read, bool WriteParams, bool WriteStates, class Element>
+  GRAMSTEP_BODY void four(const States& states, const Chunk& chunk, const SegmentState& segment,
+                          int i, const Element& element) const {
+    if (a.aligned && i + 4 <= chunk.count) {
+      visit<4, Read, WriteParams, WriteStates>(states, segment, chunk.begin, i, element);
+      return;
+    }
+    GRAMSTEP_UNROLL
+    for (int column = 0; column < 4; ++column) {
+      if (i + column >= chunk.count) break;
+      visit<1, Read, WriteParams, WriteStates>(
+          states, segment, chunk.begin, i + column,
+          [&](int, float g, float& p, float* state) { element(column, g, p, state); });
+    }
+  }
+
   /// Calls function(width, i) for the elements of a chunk that are this thread's, `width` from element i on.
   template <class X, class Function>
   GRAMSTEP_BODY void sweep(const X& x, const Chunk& chunk, const Function& function) const {
@@ -214,6 +258,9 @@ struct ElementPass {
       function(std::integral_constant<int, 1>{}, i);
     }
   }
+
+  static constexpr bool has_blocks =
+      Update::states > 0 && !rules::ByKind<Update> && !std::is_same_v<Type, Float32>;
 
   GRAMSTEP_BODY States states_of(const Chunk& chunk) const {
     return States({a.states, a.storage, a.plan->step}, a.matrices, chunk);

@@ -22,7 +22,8 @@ const Precision kept_precisions[] = {
     {.params = bf16, .rounding = Rounding::kahan},
     {.params = fp16, .states = bf16, .rounding = Rounding::kahan},
     {.params = bf16, .states = bf16, .rounding = Rounding::stochastic, .seed = 3},
-    {.states = bf16}};
+    {.states = bf16},
+    {.params = bf16, .master = Master::float32, .states = DType::dynamic8}};
 
 void expect_same(NarrowRig& a, NarrowRig& b) {
   const Layout& layout = a.optimizer.layout();
@@ -34,7 +35,11 @@ void expect_same(NarrowRig& a, NarrowRig& b) {
     const Segment segment = layout.segment(s);
     EXPECT_TRUE(same_bits(of(a.params.numbers(), segment), of(b.params.numbers(), segment)));
     for (const std::string_view name : a.optimizer.state_names()) {
-      EXPECT_TRUE(same_bits(of(a.state(name), segment), of(b.state(name), segment))) << name;
+      if (name.ends_with("_scale")) {
+        EXPECT_TRUE(same_bits(a.state(name), b.state(name))) << name;
+      } else {
+        EXPECT_TRUE(same_bits(of(a.state(name), segment), of(b.state(name), segment))) << name;
+      }
     }
   }
 }
@@ -74,6 +79,14 @@ TEST(PrecisionState, HasNamesAndTypes) {
   EXPECT_EQ(names(kept_precisions[0]), (Names{"exp_avg", "exp_avg_sq", "master"}));
   EXPECT_EQ(names(kept_precisions[2]), (Names{"exp_avg", "exp_avg_sq", "remainder"}));
   EXPECT_EQ(names(kept_precisions[3]), (Names{"exp_avg", "exp_avg_sq", "compensation"}));
+
+  EXPECT_EQ(names(kept_precisions[7]),
+            (Names{"exp_avg", "exp_avg_sq", "master", "exp_avg_scale", "exp_avg_sq_scale"}));
+  Optimizer in_blocks(layout_of(), {.rule = AdamW{}, .precision = kept_precisions[7]});
+  EXPECT_EQ(in_blocks.stored_state("exp_avg").dtype, DType::dynamic8);
+  EXPECT_EQ(in_blocks.state("exp_avg_scale", "matrix").size, 5) << "630 elements";
+  EXPECT_EQ(in_blocks.state("exp_avg_scale").size(),
+            static_cast<std::size_t>(in_blocks.layout().size() / 128));
 
   Optimizer optimizer(layout_of(), {.rule = AdamW{}, .precision = kept_precisions[4]});
   EXPECT_EQ(optimizer.stored_state("compensation").dtype, fp16);
@@ -171,6 +184,12 @@ TEST(BadPrecision, IsRefused) {
       {AdamW{}, {.gradients = DType::int16}, {"precision.gradients", "int16"}},
       {AdamW{}, {.states = fp16}, {"precision.states", "float16", "bfloat16"}},
       {SGD{}, {.states = bf16}, {"precision.states", "bfloat16", "moments"}},
+      {SGD{}, {.states = DType::dynamic8}, {"precision.states", "dynamic8", "moments"}},
+      {Muon{}, {.states = DType::dynamic8}, {"precision.states", "dynamic8", "moments"}},
+      {AdamW{}, {.params = DType::dynamic8}, {"precision.params", "dynamic8"}},
+      {AdamW{},
+       {.states = DType::dynamic8, .rounding = Rounding::stochastic},
+       {"rounding", "stochastic"}},
       {ScheduleFreeSGD{}, {.states = bf16}, {"precision.states", "moments"}},
       {Muon{}, {.states = bf16}, {"precision.states", "moments"}},
       {Adafactor{}, {.states = bf16}, {"precision.states", "moments"}},

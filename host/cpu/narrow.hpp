@@ -109,6 +109,47 @@ struct RunBits {
   });
 }
 
+/// State s of 8 bits: see kernels::load_state and kernels::store_blocks. Runs begin with a block.
+template <bool Signed>
+void decode_blocks(const kernels::Storage& storage, int s, const void* from, std::int64_t at,
+                   int count, float* __restrict to) {
+  const auto* __restrict codes = static_cast<const std::uint8_t*>(from) + at;
+  for (int first = 0; first < count; first += kernels::block8) {
+    const int last = count - first < kernels::block8 ? count : first + kernels::block8;
+    const float scale = storage.scales[s][(at + first) / kernels::block8];
+    GRAMSTEP_INDEPENDENT
+    for (int i = first; i < last; ++i) to[i] = kernels::decoded<Signed>(codes[i], scale);
+  }
+}
+[[gnu::noinline]] void decode_run(const kernels::Storage& storage, int s, const void* from,
+                                  std::int64_t at, int count, float* to) {
+  storage.has_sign(s) ? decode_blocks<true>(storage, s, from, at, count, to)
+                      : decode_blocks<false>(storage, s, from, at, count, to);
+}
+
+template <bool Signed>
+void encode_blocks(const kernels::Storage& storage, int s, const float* __restrict from, int count,
+                   void* to, std::int64_t at) {
+  auto* __restrict codes = static_cast<std::uint8_t*>(to) + at;
+  for (int first = 0; first < count; first += kernels::block8) {
+    const int last = count - first < kernels::block8 ? count : first + kernels::block8;
+    std::uint32_t largest = 0;
+    for (int i = first; i < last; ++i) {
+      const std::uint32_t magnitude = kernels::bits_of(from[i]) & ~kernels::sign_bit;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    const float scale = kernels::float_of(largest);
+    storage.scales[s][(at + first) / kernels::block8] = scale;
+    GRAMSTEP_INDEPENDENT
+    for (int i = first; i < last; ++i) codes[i] = kernels::encoded<Signed>(from[i], scale);
+  }
+}
+[[gnu::noinline]] void encode_run(const kernels::Storage& storage, int s, const float* from,
+                                  int count, void* to, std::int64_t at) {
+  storage.has_sign(s) ? encode_blocks<true>(storage, s, from, count, to, at)
+                      : encode_blocks<false>(storage, s, from, count, to, at);
+}
+
 /// Runs [at, at + count) of parameters: see kernels::load_params and kernels::store_params.
 [[gnu::noinline]] void widen_params(const kernels::UpdateArguments& a, bool first, std::int64_t at,
                                     int count, float* to) {

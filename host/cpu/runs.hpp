@@ -88,6 +88,10 @@ class Runs {
     if constexpr (Of.write_params) narrow_params(a_, first_step_, params_, at, count);
     if (a_.storage.states == DType::float32 || !Of.write_states) return;
     for (int s = 0; s < Update::states; ++s) {
+      if (a_.storage.in_blocks()) {
+        encode_run(a_.storage, s, states_[s], count, a_.states[s], at);
+        continue;
+      }
       round_run(a_.storage, a_.storage.states, a_.plan->step,
                 kernels::states_draw + static_cast<std::uint32_t>(s), states_[s], count,
                 a_.states[s], at);
@@ -98,6 +102,9 @@ class Runs {
   void widen_state(int s, std::int64_t at, int count) {
     const DType dtype = a_.storage.states;
     prefetch_run(dtype, element_at(dtype, a_.states[s], at + run_elements));
+    if (a_.storage.in_blocks()) {
+      return decode_run(a_.storage, s, a_.states[s], at, count, states_[s]);
+    }
     widen_run(dtype, a_.states[s], at, count, states_[s]);
   }
 

@@ -135,7 +135,8 @@ typedef enum gramstep_dtype {
   GRAMSTEP_FLOAT32 = 0,
   GRAMSTEP_BFLOAT16 = 1,
   GRAMSTEP_FLOAT16 = 2,
-  GRAMSTEP_INT16 = 3 /* of the state "remainder" alone */
+  GRAMSTEP_INT16 = 3,   /* of the state "remainder" alone */
+  GRAMSTEP_DYNAMIC8 = 4 /* of the rule's state alone */
 } gramstep_dtype;
 
 /* What is kept beside 16-bit parameters. */
@@ -189,6 +190,8 @@ typedef struct gramstep_options {
   int64_t growth_interval;
   gramstep_precision precision;
   double ema_decay; /* of an average of the parameters, state "ema", in [0, 1); NaN: none */
+  int32_t offload_state; /* whether a CUDA optimizer keeps its state in pinned host memory */
+  int32_t reserved;
 } gramstep_options;
 
 /* Fills options with the defaults: SGD, the sum of one task, the CPU. */

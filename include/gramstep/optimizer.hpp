@@ -97,6 +97,10 @@ struct OptimizerOptions {
   /// Leave all gradients, rows and heads, at zero, in the same pass: of every step, also one that is skipped,
   /// and of segments without a gradient. They must be memory that may be written to.
   bool zero_gradients = false;
+  /// Keep state, masters and moments and momenta, in the host's memory, pinned: the device holds parameters and
+  /// gradients alone. Its kernels read and write state over the bus while they compute, many pieces of it at a
+  /// time; so a step takes as long as the bus does. For the CPU, whose memory is the host's, the same as not.
+  bool offload_state = false;
   Device device = cpu();
 };
 

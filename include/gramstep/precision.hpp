@@ -21,7 +21,8 @@ enum class DType : std::int32_t {
   float32,
   bfloat16,
   float16,
-  int16,  ///< of Master::remainder's remainders alone
+  int16,     ///< of Master::remainder's remainders alone
+  dynamic8,  ///< of state alone: codes of 8 bits, whose scales, one for every 128 elements, are fp32
 };
 
 /// The DType of a C++ type. To hand over memory of a type of one's own, such as __nv_bfloat16:
@@ -44,12 +45,13 @@ concept Element = dtype_of<std::remove_cv_t<T>>.has_value();
 
 /// Bytes of an element.
 GRAMSTEP_BOTH constexpr std::int64_t size_of(DType dtype) {
-  return dtype == DType::float32 ? 4 : 2;
+  return dtype == DType::float32 ? 4 : dtype == DType::dynamic8 ? 1 : 2;
 }
 
-/// "float32", "bfloat16", "float16" or "int16".
+/// "float32", "bfloat16", "float16", "int16" or "dynamic8".
 constexpr std::string_view name_of(DType dtype) {
-  constexpr std::string_view names[] = {"float32", "bfloat16", "float16", "int16"};
+  constexpr std::string_view names[] = {"float32", "bfloat16", "float16", "int16",
+                                        "dynamic8"};
   return names[static_cast<std::size_t>(dtype)];
 }
 
@@ -62,7 +64,7 @@ enum class Master {
   remainder,
 };
 
-/// How 16-bit parameters without a master, and 16-bit state, are rounded.
+/// How 16-bit parameters without a master, and 16-bit state, are rounded. State of 8 bits is rounded to nearest.
 enum class Rounding {
   nearest,  ///< to nearest even
   /// Up or down at random, with the exact number for the mean: by 16 bits of Philox, keyed on seed, step and
@@ -81,8 +83,9 @@ struct Precision {
   DType params = DType::float32;     ///< float32, bfloat16 or float16
   DType gradients = DType::float32;  ///< of all rows and heads; float32, bfloat16 or float16
   Master master = Master::none;      ///< needs 16-bit parameters, remainder bfloat16
-  /// Of the rule's state by element, float32 or bfloat16; not for rules that treat matrices apart, or whose
-  /// state is a point, as the schedule-free rules' z.
+  /// Of the rule's state by element, float32, bfloat16 or dynamic8; not for rules that treat matrices apart, or
+  /// whose state is a point, as the schedule-free rules' z. The scales of state "exp_avg" in dynamic8 are state
+  /// "exp_avg_scale".
   DType states = DType::float32;
   Rounding rounding = Rounding::nearest;
   std::uint64_t seed = 0;  ///< of stochastic rounding

@@ -38,6 +38,7 @@ class StageRig {
         momenta(setup.momenta(), shift),
         beside_params(setup.places.params_buffer < 0 ? 0 : layout.size()),
         ema(setup.places.ema_buffer < 0 ? 0 : layout.size()),
+        scales(setup.precision.states == DType::dynamic8 ? 3 * blocks() : 0),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
         measures(setup.work.chunks.size() * rules::max_measures, std::nan("")),
         matrix_sums(static_cast<std::size_t>(setup.places.sums), std::nan("")),
@@ -49,6 +50,7 @@ class StageRig {
     }
     for (float& each : beside_params.span()) each = 0;
     for (float& each : ema.span()) each = 0.25f;
+    for (float& each : scales.span()) each = 0.75f;
     fill(seed);
   }
 
@@ -87,12 +89,12 @@ class StageRig {
   /// What the stages are handed for a buffer: itself, or a copy of its numbers of that type.
   void* stored(const Floats& buffer, DType dtype) {
     if (dtype == DType::float32) return buffer.data();
-    return copies_.try_emplace(&buffer, buffer.span(), dtype).first->second.span().data();
+    return copies_.try_emplace(&buffer, buffer.span(), dtype).first->second.data();
   }
   /// The bits that the stages left of it.
   std::vector<std::uint32_t> bits(const Floats& buffer) const {
     const auto copy = copies_.find(&buffer);
-    if (copy != copies_.end()) return {copy->second.span().begin(), copy->second.span().end()};
+    if (copy != copies_.end()) return copy->second.bits();
     std::vector<std::uint32_t> found;
     for (const float each : buffer.span()) found.push_back(std::bit_cast<std::uint32_t>(each));
     return found;
@@ -214,6 +216,7 @@ class StageRig {
   Floats momenta;
   Floats beside_params;  // master, remainders or compensations
   Floats ema;
+  Floats scales;  // of states of 8 bits, one state's after another's
   Outputs outputs;
   kernels::Losses losses{};
   kernels::Scaling scaling{};
@@ -351,6 +354,8 @@ class StageRig {
   kernels::UpdateArguments update_arguments() {
     kernels::UpdateArguments a{};
     a.storage = setup.storage(outputs, [&](int index) -> void* {
+      const int scale = index - setup.places.scale_buffers;
+      if (setup.places.scale_buffers >= 0 && scale >= 0) return scales.data() + scale * blocks();
       return index == setup.places.ema_buffer ? ema.data() : beside_params.data();
     });
     a.zeroed.dtype = setup.precision.gradients;
@@ -381,6 +386,8 @@ class StageRig {
     a.aligned = aligned_;
     return a;
   }
+
+  std::int64_t blocks() const { return layout.size() / kernels::block8; }
 
   bool plain() { return update_arguments().storage.plain(); }
 

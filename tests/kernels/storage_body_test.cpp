@@ -30,6 +30,10 @@ const PrecisionCase precision_cases[] = {
     {"Everything", {.params = bf16, .gradients = bf16, .states = bf16}},
     {"EverythingStochastic",
      {.params = bf16, .gradients = bf16, .states = bf16, .rounding = Rounding::stochastic}},
+    {"EightBits", {.states = DType::dynamic8}},
+    {"EightBitsBesideAll", {.params = bf16, .gradients = bf16, .states = DType::dynamic8}},
+    {"EightBitsBesideMaster",
+     {.params = bf16, .master = Master::remainder, .states = DType::dynamic8}},
     {"StatesBesideMaster",
      {.params = fp16, .master = Master::float32, .states = bf16, .rounding = Rounding::stochastic}},
 };
@@ -106,6 +110,7 @@ TEST_P(StorageBodyTest, UpdateHasTheBitsOfTheCpu) {
           for (std::size_t s = 0; s < cpu.states.size(); ++s) {
             EXPECT_EQ(fibers.bits(fibers.states[s]), cpu.bits(cpu.states[s])) << "state " << s;
           }
+          EXPECT_EQ(fibers.bits(fibers.scales), cpu.bits(cpu.scales));
           EXPECT_TRUE(same_bits(fibers.measures, cpu.measures)) << "what a rule measures";
         }
       }
@@ -185,7 +190,7 @@ TEST(AccumulateBody, HasTheBitsOfTheCpu) {
           expected[i] = got[i] = static_cast<float>(random.uniform());
         }
         const StoredCopy narrow(gradient.span(), dtype == DType::float32 ? bf16 : dtype);
-        const void* from = narrow.span().data();
+        const void* from = narrow.data();
         if (dtype == DType::float32) from = gradient.data();
         kernels::AccumulateBody body{expected.data(), from, dtype, size, 0.3f, false};
         for (std::int64_t run = 0; run < body.runs(); ++run) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <span>
 #include <utility>
@@ -20,26 +22,43 @@ inline void round_to(DType dtype, std::span<float> numbers) {
   std::ranges::copy(host::widened(dtype, stored.data(), std::ssize(numbers)), numbers.begin());
 }
 
-/// 16-bit copies of fp32 numbers, as far from a multiple of 64 bytes in elements as those are.
+/// Copies of fp32 numbers in a type of 16 bits or less, as far from a multiple of 64 bytes in elements as those
+/// are. Codes of 8 bits are drawn by the numbers, each a multiple of 1/255.
 class StoredCopy {
  public:
   StoredCopy(std::span<const float> numbers, DType dtype)
       : size_(numbers.size()),
         shift_(reinterpret_cast<std::uintptr_t>(numbers.data()) % 64 / sizeof(float)),
-        memory_(static_cast<std::uint16_t*>(
-            ::operator new((size_ + shift_) * sizeof(std::uint16_t), std::align_val_t{64}))) {
-    host::narrow(dtype, numbers, memory_ + shift_);
+        item_(static_cast<std::size_t>(size_of(dtype))),
+        memory_(
+            static_cast<char*>(::operator new ((size_ + shift_) * item_, std::align_val_t{64}))) {
+    std::vector<float> stored(numbers.begin(), numbers.end());
+    for (float& each : stored) {
+      if (dtype == DType::dynamic8) each = std::isnan(each) ? 0x77 : std::floor(each * 255.0f);
+    }
+    host::narrow(dtype, stored, data());
   }
   StoredCopy(StoredCopy&& from) noexcept
-      : size_(from.size_), shift_(from.shift_), memory_(std::exchange(from.memory_, nullptr)) {}
+      : size_(from.size_),
+        shift_(from.shift_),
+        item_(from.item_),
+        memory_(std::exchange(from.memory_, nullptr)) {}
   StoredCopy& operator=(StoredCopy&&) = delete;
   ~StoredCopy() { ::operator delete(memory_, std::align_val_t{64}); }
 
-  std::span<std::uint16_t> span() const { return {memory_ + shift_, size_}; }
+  void* data() const { return memory_ + shift_ * item_; }
+  /// The bits of every element.
+  std::vector<std::uint32_t> bits() const {
+    std::vector<std::uint32_t> found(size_);
+    for (std::size_t i = 0; i < size_; ++i) {
+      std::memcpy(&found[i], memory_ + (shift_ + i) * item_, item_);
+    }
+    return found;
+  }
 
  private:
-  std::size_t size_, shift_;
-  std::uint16_t* memory_;
+  std::size_t size_, shift_, item_;
+  char* memory_;
 };
 
 }  // namespace gramstep::test

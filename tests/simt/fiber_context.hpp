@@ -60,6 +60,14 @@ class FiberContext {
     return sums[0];
   }
 
+  /// The largest of all lanes' numbers.
+  std::uint32_t warp_max(std::uint32_t value, Site site = Site::here()) const {
+    const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "warp_max", site);
+    std::uint64_t largest = 0;
+    for (int i = 0; i < warp_size; ++i) largest = values[i] > largest ? values[i] : largest;
+    return static_cast<std::uint32_t>(largest);
+  }
+
  private:
   template <class T>
   static std::uint64_t to_bits(const T& value) {

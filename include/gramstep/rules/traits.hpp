@@ -78,6 +78,16 @@ constexpr std::span<const std::string_view> segment_state_names() {
 template <class Rule>
 inline constexpr int segment_states = static_cast<int>(segment_state_names<Rule>().size());
 
+/// Whether no element of a state of that name is ever negative: sums, means and maxima of squares and of
+/// magnitudes.
+constexpr bool never_negative(std::string_view name) {
+  for (const std::string_view each : {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "exp_inf",
+                                      "acc_delta"}) {
+    if (name == each) return true;
+  }
+  return false;
+}
+
 /// What every element of a state begins with.
 template <class Rule>
 float initial_state(const Rule& rule) {
