@@ -21,17 +21,19 @@ void take_step(gramstep_optimizer* optimizer, void* params, std::int64_t params_
   const std::size_t losses = extent(from.losses_size, "gramstep_step: losses_size");
   extent(params_size, "gramstep_step: params_size");
   extent(from.heads_size, "gramstep_step: heads_size");
-  if (extent(from.tasks, "gramstep_step: tasks") > 0) expect_there(from.rows, "gramstep_step: rows");
+  if (extent(from.tasks, "gramstep_step: tasks") > 0)
+    expect_there(from.rows, "gramstep_step: rows");
   if (losses > 0) expect_there(from.losses, "gramstep_step: losses");
   const gs::Precision& precision = optimizer->optimizer.options().precision;
-  optimizer->optimizer.step({params, params_size, precision.params},
-                            gs::Gradients{.rows = {from.rows, from.tasks, precision.gradients},
-                                          .row_size = from.row_size,
-                                          .heads = {from.heads, from.heads_size, precision.gradients},
-                                          .losses = {from.losses, losses},
-                                          .grad_scale = from.grad_scale,
-                                          .found_inf = from.found_inf},
-                            outputs, as_stream(stream));
+  optimizer->optimizer.step(
+      {params, params_size, precision.params},
+      gs::Gradients{.rows = {from.rows, from.tasks, precision.gradients},
+                    .row_size = from.row_size,
+                    .heads = {from.heads, from.heads_size, precision.gradients},
+                    .losses = {from.losses, losses},
+                    .grad_scale = from.grad_scale,
+                    .found_inf = from.found_inf},
+      outputs, as_stream(stream));
 }
 
 }  // namespace
@@ -56,10 +58,11 @@ gramstep_status gramstep_step_with_outputs(gramstep_optimizer* optimizer, void* 
     const auto output = [&](const char* what, void* data, int32_t dtype) {
       return gs::Buffer{data, data == nullptr ? 0 : params_size, dtype_of_c(what, dtype)};
     };
-    take_step(optimizer, params, params_size, gradients,
-              {.copy = output("gramstep_outputs.copy_dtype", outputs->copy, outputs->copy_dtype),
-               .delta = output("gramstep_outputs.delta_dtype", outputs->delta, outputs->delta_dtype)},
-              stream);
+    take_step(
+        optimizer, params, params_size, gradients,
+        {.copy = output("gramstep_outputs.copy_dtype", outputs->copy, outputs->copy_dtype),
+         .delta = output("gramstep_outputs.delta_dtype", outputs->delta, outputs->delta_dtype)},
+        stream);
   });
 }
 

@@ -105,7 +105,8 @@ void validate_outputs(const Layout& layout, const OptimizerOptions& options,
   }
   const ParamsState beside = beside_params(options.precision);
   if (outputs.delta.size == 0 || beside.name.empty()) return;
-  throw InvalidArgument(delta_name.text() + ": got a buffer, expected none, for parameters have a " +
+  throw InvalidArgument(delta_name.text() +
+                        ": got a buffer, expected none, for parameters have a " +
                         std::string(beside.name));
 }
 
@@ -213,8 +214,8 @@ void validate_devices(const Layout& layout, const StepMemory& memory, const Back
   for (int k = 0; k < memory.rows.count && layout.shared_size() > 0; ++k) {
     backend.check_memory(row_name(k), memory.rows[k]);
   }
-  for (const auto& [name, buffer] : {std::pair{copy_name, memory.outputs.copy},
-                                     std::pair{delta_name, memory.outputs.delta}}) {
+  for (const auto& [name, buffer] :
+       {std::pair{copy_name, memory.outputs.copy}, std::pair{delta_name, memory.outputs.delta}}) {
     if (buffer.size > 0) backend.check_memory(name, buffer.data);
   }
 }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <mutex>
 #include <numeric>
-#include <utility>
+#include <set>
+#include <string>
 
 namespace gramstep::host {
 namespace {
@@ -90,6 +92,14 @@ void append_work(const kernels::SegmentPlace& place, std::int32_t segment, Place
   }
 }
 
+/// The name of a state's scales: as long as the program, as a state's own.
+std::string_view scale_name(std::string_view name) {
+  static std::mutex mutex;
+  static std::set<std::string> names;
+  const std::lock_guard lock(mutex);
+  return *names.insert(std::string(name) + "_scale").first;
+}
+
 }  // namespace
 
 std::int64_t StatePart::size() const {
@@ -118,26 +128,26 @@ Places::Places(const Layout& layout, const OptimizerOptions& options)
   }
   place_batches();
   const ParamsState beside = beside_params(options.precision);
-  if (!beside.name.empty()) params_buffer = add_params_state(layout, std::string(beside.name), beside.type);
+  if (!beside.name.empty()) params_buffer = add_params_state(layout, beside.name, beside.type);
   if (options.ema_decay) ema_buffer = add_params_state(layout, "ema", DType::float32);
   if (options.precision.states != DType::dynamic8) return;
   scale_buffers = buffers();
   for (const std::string_view name : state_names(rule)) {
-    add_params_state(layout, std::string(name) + "_scale", DType::float32, kernels::block8);
+    add_params_state(layout, scale_name(name), DType::float32, kernels::block8);
   }
 }
 
 /// Adds a buffer that is laid out as the parameters, with a number for every block of them.
-int Places::add_params_state(const Layout& layout, std::string name, DType type,
+int Places::add_params_state(const Layout& layout, std::string_view name, DType type,
                              std::int64_t block) {
   const int buffer = buffers();
-  params_states.push_back(std::move(name));
+  params_states.push_back(name);
   sizes.push_back(layout.size() / block);
   types.push_back(type);
   for (std::size_t s = 0; s < parts.size(); ++s) {
     const Segment segment = layout.segment(static_cast<int>(s));
     const Shape shape = block == 1 ? segment.shape : Shape{pieces(segment.size, block)};
-    parts[s].push_back({params_states.back(), buffer, segment.offset / block, shape});
+    parts[s].push_back({name, buffer, segment.offset / block, shape});
   }
   return buffer;
 }

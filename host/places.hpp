@@ -3,9 +3,7 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -52,7 +50,7 @@ struct Places {
       -1;               // what is kept beside them: master, remainders or compensations; -1: none
   int ema_buffer = -1;  // their mean
   int scale_buffers = -1;  // the first of those with the scales of states of 8 bits, a buffer each
-  std::deque<std::string> params_states;  // the names of all of these
+  std::vector<std::string_view> params_states;  // the names of all of these
 
   Places(const Layout& layout, const OptimizerOptions& options);
 
@@ -72,7 +70,8 @@ struct Places {
  private:
   void place(const Rule& rule, int segment, const Segment& its);
   void place_batches();
-  int add_params_state(const Layout& layout, std::string name, DType type, std::int64_t block = 1);
+  int add_params_state(const Layout& layout, std::string_view name, DType type,
+                       std::int64_t block = 1);
 };
 
 /// The pieces of state that a rule keeps of a matrix, or of any other segment.

@@ -130,9 +130,9 @@ void validate_precision(const OptimizerOptions& options) {
   };
   expect_precision(number(precision.params), "params", name_of(precision.params), types);
   expect_precision(number(precision.gradients), "gradients", name_of(precision.gradients), types);
-  expect_precision(!narrow_states || precision.states == DType::bfloat16 ||
-                       precision.states == DType::dynamic8,
-                   "states", name_of(precision.states), "float32, bfloat16 or dynamic8");
+  expect_precision(
+      !narrow_states || precision.states == DType::bfloat16 || precision.states == DType::dynamic8,
+      "states", name_of(precision.states), "float32, bfloat16 or dynamic8");
   expect_precision(!narrow_states || keeps_moments(options.rule), "states",
                    name_of(precision.states),
                    "float32 for a rule whose state is not moments by element");
@@ -142,9 +142,9 @@ void validate_precision(const OptimizerOptions& options) {
                    "master", "remainder", "parameters of bfloat16");
   expect_precision(precision.rounding != Rounding::kahan || rounded_params, "rounding", "kahan",
                    "16-bit parameters without a master");
-  expect_precision(precision.rounding != Rounding::stochastic || rounded_params ||
-                       precision.states == DType::bfloat16,
-                   "rounding", "stochastic", "16-bit parameters without a master, or 16-bit state");
+  expect_precision(precision.rounding != Rounding::stochastic || rounded_params || narrow_states,
+                   "rounding", "stochastic",
+                   "parameters of 16 bits without a master, or state of 16 or 8");
 }
 
 void validate_ema(const OptimizerOptions& options) {

@@ -52,71 +52,109 @@ struct StateStorage {
   std::int64_t step;
 };
 
-/// The states of a chunk's elements, of an update of any kind.
+/// The states of a chunk's elements, of an update of any kind, all fp32.
 template <class Update, class Type>
 struct ElementStates {
-  StateStorage at_home;
+  void* const* buffers;
 
   GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable&, const Chunk&)
-      : at_home(states) {}
+      : buffers(states.buffers) {}
   template <int Width, int Count>
   GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
-      if constexpr (std::is_same_v<Type, Float32>) {
-        kernels::load(static_cast<const float*>(at_home.buffers[s]) + at, state[s]);
-      } else {
-        load_state(at_home.storage, s, at_home.buffers[s], at, state[s]);
-      }
+      kernels::load(static_cast<const float*>(buffers[s]) + at, state[s]);
     }
   }
   template <int Width, int Count>
   GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
-      if constexpr (std::is_same_v<Type, Float32>) {
-        kernels::store(state[s], static_cast<float*>(at_home.buffers[s]) + at);
-      } else if (!at_home.storage.in_blocks()) {
-        store_rounded(at_home.storage, at_home.storage.states, at_home.step,
-                      states_draw + static_cast<std::uint32_t>(s), state[s], at_home.buffers[s],
-                      at);
-      }
+      kernels::store(state[s], static_cast<float*>(buffers[s]) + at);
     }
   }
 };
 
-/// Encodes what a warp's threads have of a block's states, four neighbours each from `at` on, of which there
-/// are `here`, maybe none. All lanes of a warp call.
-template <class Update, class X>
-GRAMSTEP_BODY void store_blocks(const X& x, const StateStorage& states,
-                                const float (&state)[Update::states + 1][4], std::int64_t at,
-                                int here) {
-  GRAMSTEP_UNROLL
-  for (int s = 0; s < Update::states; ++s) {
+/// The same of any type, put back four neighbours at a time.
+template <class Update>
+  requires(!rules::ByKind<Update>)
+struct ElementStates<Update, AnyType> {
+  StateStorage states;
+
+  GRAMSTEP_BODY ElementStates(const StateStorage& its_states, const MatrixTable&, const Chunk&)
+      : states(its_states) {}
+  template <int Width, int Count>
+  GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) {
+      load_state(states.storage, s, states.buffers[s], at, state[s]);
+    }
+  }
+
+  /// Of what a thread has from `at` on there are `here`, maybe none; aligned, where they are four. All lanes of
+  /// a warp call: together they have a block.
+  template <class X>
+  GRAMSTEP_BODY void put(const X& x, const float (&state)[Update::states + 1][4], std::int64_t at,
+                         int here, bool aligned) const {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) {
+      if (states.storage.in_blocks()) {
+        encode(x, s, state[s], at, here);
+      } else if (aligned && here >= 4) {
+        round(s, state[s], at);
+      } else {
+        GRAMSTEP_UNROLL
+        for (int c = 0; c < 4; ++c) {
+          const float one[1] = {state[s][c]};
+          if (c < here) round(s, one, at + c);
+        }
+      }
+    }
+  }
+
+ private:
+  template <int Width>
+  GRAMSTEP_BODY void round(int s, const float (&state)[Width], std::int64_t at) const {
+    store_rounded(states.storage, states.storage.states, states.step,
+                  states_draw + static_cast<std::uint32_t>(s), state, states.buffers[s], at);
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void encode(const X& x, int s, const float (&state)[4], std::int64_t at,
+                            int here) const {
     std::uint32_t largest = 0;  // in bits, which have the order of magnitudes, and NaN above all
     GRAMSTEP_UNROLL
     for (int c = 0; c < 4; ++c) {
-      const std::uint32_t magnitude = c < here ? bits_of(state[s][c]) & ~sign_bit : 0;
-      largest = magnitude > largest ? magnitude : largest;
+      const std::uint32_t bits = c < here ? bits_of(state[c]) & ~sign_bit : 0;
+      largest = bits > largest ? bits : largest;
     }
-    const float scale = float_of(x.warp_max(largest));
-    if (here > 0 && x.lane() == 0) states.storage.scales[s][at / block8] = scale;
+    const float magnitude = float_of(x.warp_max(largest));
+    const bool has_sign = states.storage.has_sign(s);
+    if (here > 0 && x.lane() == 0) {
+      states.storage.scales[s][at / block8] = scale_of(has_sign, magnitude);
+    }
+    const float inverse = inverse_of(has_sign, magnitude);
     std::uint8_t codes[4];
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < 4; ++c) {
-      codes[c] = encoded(states.storage.has_sign(s), state[s][c], scale);
+    if (states.storage.rounding == Rounding::stochastic) {
+      const PhiloxWords drawn = drawn_for(states.storage.seed, states.step,
+                                          states_draw + static_cast<std::uint32_t>(s), at);
+      GRAMSTEP_UNROLL
+      for (int c = 0; c < 4; ++c) {
+        const std::uint32_t random = random_bits(drawn, (at & 4) != 0 ? c + 4 : c);
+        codes[c] = encoded(has_sign, state[c], inverse, random);
+      }
+    } else {
+      GRAMSTEP_UNROLL
+      for (int c = 0; c < 4; ++c) codes[c] = encoded(has_sign, state[c], inverse);
     }
     auto* to = static_cast<std::uint8_t*>(states.buffers[s]) + at;
-    if (here >= 4) {
-      kernels::store(codes, to);
-      continue;
-    }
+    if (here >= 4) return kernels::store(codes, to);
     GRAMSTEP_UNROLL
     for (int c = 0; c < 4; ++c) {
       if (c < here) to[c] = codes[c];
     }
   }
-}
+};
 
 /// The same of a rule that treats matrices apart: fp32.
 template <rules::ByKind Update, class Type>

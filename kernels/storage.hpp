@@ -37,7 +37,7 @@ struct Storage {
   DType rows;
   DType heads;
   DType states;
-  float* scales[max_states];   // of states of 8 bits: one a block
+  float* scales[max_states];     // of states of 8 bits: one a block
   std::uint32_t never_negative;  // which of them: bit s of state s
   Rounding rounding;
   std::uint64_t seed;
@@ -109,6 +109,13 @@ GRAMSTEP_BODY void store(DType dtype, const float (&from)[Width], void* to, std:
   store(stored, static_cast<std::uint16_t*>(to) + at);
 }
 
+/// The random bits of the eight elements that `at` is one of. Called: a kernel would have them for every
+/// stream, alone and for four.
+GRAMSTEP_OUTLINED PhiloxWords drawn_for(std::uint64_t seed, std::int64_t step, std::uint32_t draw,
+                                        std::int64_t at) {
+  return philox(seed, draw_counter(step, draw, at / elements_a_draw));
+}
+
 /// The same, as the storage says to round, for the draw of that number.
 template <int Width>
 GRAMSTEP_BODY void store_rounded(const Storage& storage, DType dtype, std::int64_t step,
@@ -117,7 +124,7 @@ GRAMSTEP_BODY void store_rounded(const Storage& storage, DType dtype, std::int64
   if (dtype == DType::float32 || storage.rounding != Rounding::stochastic) {
     return store(dtype, from, to, at);
   }
-  const PhiloxWords drawn = philox(storage.seed, draw_counter(step, draw, at / elements_a_draw));
+  const PhiloxWords drawn = drawn_for(storage.seed, step, draw, at);
   const bool second = (at & 4) != 0;  // half of the words
   std::uint16_t stored[Width];
   GRAMSTEP_UNROLL

@@ -187,7 +187,8 @@ struct ElementPass {
         zero_at(four_zeros, i);
         continue;
       }
-      for (int column = 0; column < 4 && i + column < chunk.count; ++column) zero_at(one_zero, i + column);
+      for (int column = 0; column < 4 && i + column < chunk.count; ++column)
+        zero_at(one_zero, i + column);
     }
   }
 
@@ -206,27 +207,24 @@ struct ElementPass {
   GRAMSTEP_BODY void over_fours(const X& x, const Chunk& chunk, const SegmentState& segment,
                                 const Element& element) const {
     const States states = states_of(chunk);
-    if constexpr (WriteStates && has_blocks) {
-      if (a.storage.in_blocks()) {
-        // Whole warps go round, for they find a block's scale together.
-        for (int i = 4 * x.thread(); i - 4 * x.lane() < chunk.count; i += 4 * x.threads()) {
-          float kept[Update::states + 1][4] = {};
-          four<Read, WriteParams, false>(states, chunk, segment, i,
-                                         [&](int column, float g, float& p, float* state) {
-                                           element(column, g, p, state);
-                                           GRAMSTEP_UNROLL
-                                           for (int s = 0; s < Update::states; ++s) {
-                                             kept[s][column] = state[s];
-                                           }
-                                         });
-          store_blocks<Update>(x, {a.states, a.storage, a.plan->step}, kept, chunk.begin + i,
-                               chunk.count - i);
-        }
-        return;
+    if constexpr (WriteStates && puts_fours) {
+      // Whole warps go round: they find the scale of a block of state together.
+      for (int i = 4 * x.thread(); i - 4 * x.lane() < chunk.count; i += 4 * x.threads()) {
+        float kept[Update::states + 1][4] = {};
+        four<Read, WriteParams, false>(states, chunk, segment, i,
+                                       [&](int column, float g, float& p, float* state) {
+                                         element(column, g, p, state);
+                                         GRAMSTEP_UNROLL
+                                         for (int s = 0; s < Update::states; ++s) {
+                                           kept[s][column] = state[s];
+                                         }
+                                       });
+        states.put(x, kept, chunk.begin + i, chunk.count - i, a.aligned);
       }
-    }
-    for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
-      four<Read, WriteParams, WriteStates>(states, chunk, segment, i, element);
+    } else {
+      for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
+        four<Read, WriteParams, WriteStates>(states, chunk, segment, i, element);
+      }
     }
   }
 
@@ -259,8 +257,7 @@ struct ElementPass {
     }
   }
 
-  static constexpr bool has_blocks =
-      Update::states > 0 && !rules::ByKind<Update> && !std::is_same_v<Type, Float32>;
+  static constexpr bool puts_fours = !rules::ByKind<Update> && std::is_same_v<Type, AnyType>;
 
   GRAMSTEP_BODY States states_of(const Chunk& chunk) const {
     return States({a.states, a.storage, a.plan->step}, a.matrices, chunk);

@@ -8,7 +8,17 @@ from __future__ import annotations
 import ctypes
 import enum
 import os
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import (
+    POINTER,
+    c_char_p,
+    c_double,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint64,
+    c_void_p,
+)
 from typing import Any
 
 MAX_TASKS = 64
@@ -44,6 +54,38 @@ class Device(enum.IntEnum):
     CUDA = 1
 
 
+class DType(enum.IntEnum):
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    FLOAT16 = 2
+    INT16 = 3
+    DYNAMIC8 = 4
+
+
+class Master(enum.IntEnum):
+    NONE = 0
+    FLOAT32 = 1
+    REMAINDER = 2
+
+
+class Rounding(enum.IntEnum):
+    NEAREST = 0
+    STOCHASTIC = 1
+    KAHAN = 2
+
+
+class Precision(ctypes.Structure):
+    _fields_ = [
+        ("params", c_int32),
+        ("gradients", c_int32),
+        ("master", c_int32),
+        ("states", c_int32),
+        ("rounding", c_int32),
+        ("reserved", c_int32),
+        ("seed", c_uint64),
+    ]
+
+
 class GroupOptions(ctypes.Structure):
     _fields_ = [
         ("lr_scale", c_double),
@@ -71,10 +113,14 @@ class Options(ctypes.Structure):
         ("smoothing", c_double),
         ("loss_scale", c_double),
         ("dynamic_loss_scale", c_int32),
-        ("reserved", c_int32),
+        ("zero_gradients", c_int32),
         ("growth_factor", c_double),
         ("backoff_factor", c_double),
         ("growth_interval", c_int64),
+        ("precision", Precision),
+        ("ema_decay", c_double),
+        ("offload_state", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -91,6 +137,16 @@ class Gradients(ctypes.Structure):
         ("found_inf", c_void_p),
         ("tasks", c_int32),
         ("reserved", c_int32),
+    ]
+
+
+class Outputs(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("copy", c_void_p),
+        ("delta", c_void_p),
+        ("copy_dtype", c_int32),
+        ("delta_dtype", c_int32),
     ]
 
 
@@ -144,6 +200,8 @@ class AggregationOptions(ctypes.Structure):
         ("device", c_int32),
         ("ordinal", c_int32),
         ("threads", c_int32),
+        ("gradients", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -180,6 +238,11 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "optimizer_create": (c_int, [HandleOut, Handle, POINTER(Options)]),
     "optimizer_destroy": (None, [Handle]),
     "step": (c_int, [Handle, c_void_p, c_int64, POINTER(Gradients), Stream]),
+    "step_with_outputs": (
+        c_int,
+        [Handle, c_void_p, c_int64, POINTER(Gradients), POINTER(Outputs), Stream],
+    ),
+    "accumulate": (c_int, [Handle, c_void_p, c_void_p, c_int64, c_int32, c_double, Stream]),
     "set_lr": (c_int, [Handle, c_double, Stream]),
     "set_rule": (c_int, [Handle, c_char_p, Stream]),
     "set_schedule": (c_int, [Handle, c_char_p, c_int64, c_double, Stream]),
@@ -196,6 +259,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "state_name": (c_char_p, [Handle, c_int]),
     "state": (c_int, [Handle, c_char_p, HandleOut, SizeOut]),
     "state_of": (c_int, [Handle, c_char_p, c_char_p, HandleOut, SizeOut]),
+    "stored_state": (c_int, [Handle, c_char_p, c_char_p, HandleOut, SizeOut, POINTER(c_int32)]),
     "segment_state_count": (c_int, [Handle]),
     "segment_state_name": (c_char_p, [Handle, c_int]),
     "segment_state": (c_int, [Handle, c_char_p, DoublesOut, c_int64, Stream]),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gramstep_abi import AggregationOptions, check, library
-from gramstep_c import floats, pointers
+from gramstep_memory import elements, floats, pointers
 
 
 def doubles(memory: np.ndarray) -> int:
@@ -42,13 +42,13 @@ class Aggregation:
 
     def rows(self, rows: Sequence[np.ndarray]) -> ctypes.Array:
         """Pointers to rows of the right size."""
-        places = [floats(row) for row in rows]
+        places = [elements(row, self.options.gradients) for row in rows]
         if any(size != self.options.size for _, size in places):
             raise ValueError(f"got rows of sizes {places}, expected {self.options.size}")
         return pointers([address for address, _ in places])
 
     def gram(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """G [K, K] of fp32 rows."""
+        """G [K, K] of rows."""
         gram = np.full((len(rows), len(rows)), np.nan)
         handle, places = self.handle, self.rows(rows)
         check(library.gramstep_aggregation_gram(handle, places, len(rows), doubles(gram), None))
@@ -64,7 +64,7 @@ class Aggregation:
         return weights
 
     def combine(self, rows: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-        """d [N] of fp32 rows."""
+        """d [N] of rows."""
         combined = np.full(self.options.size, np.nan, np.float32)
         places = (self.rows(rows), len(rows), doubles(weights), combined.ctypes.data)
         check(library.gramstep_aggregation_combine(self.handle, *places, None))

@@ -1,7 +1,7 @@
 """gramstep's C ABI through ctypes: the whole of gramstep.h, for the checks in this folder.
 
-Memory is anything contiguous in fp32 with an address: a numpy array, or a torch tensor on the CPU
-or on a CUDA device.
+Memory is anything contiguous with an address: a numpy array, or a torch tensor on the CPU or on a
+CUDA device.
 """
 
 from __future__ import annotations
@@ -18,42 +18,53 @@ from gramstep_abi import (
     MAX_TASKS,
     SHARED,
     Device,
+    DType,
     Gradients,
     GramstepError,
     GroupOptions,
+    Master,
     NonFinite,
     Options,
+    Outputs,
+    Precision,
     Projection,
     ReportArrays,
     ReportNumbers,
+    Rounding,
     Status,
     check,
     last_error,
     library,
 )
 from gramstep_layout import Layout
+from gramstep_memory import DTYPES, Memory, elements, floats, gradients_of, pointers
 from gramstep_texts import aggregator_names, aggregator_text, full_text, named, names_of
 
 __all__ = [
     "MAX_TASKS",
     "SHARED",
+    "DType",
     "Device",
     "Gradients",
     "GramstepError",
     "GroupOptions",
     "Layout",
+    "Master",
     "NonFinite",
     "Optimizer",
     "Options",
+    "Precision",
     "Projection",
     "Report",
     "ReportArrays",
     "ReportNumbers",
+    "Rounding",
     "Status",
     "aggregator_names",
     "aggregator_text",
     "check",
     "default_options",
+    "floats",
     "full_text",
     "gradients_of",
     "last_error",
@@ -62,52 +73,6 @@ __all__ = [
     "names_of",
     "pointers",
 ]
-
-
-def floats(memory: Any) -> tuple[int, int]:
-    """Address and number of elements of contiguous fp32 memory; (0, 0) for None."""
-    if memory is None:
-        return 0, 0
-    if str(memory.dtype) not in ("float32", "torch.float32"):
-        raise TypeError(f"got memory of {memory.dtype}, expected float32")
-    if hasattr(memory, "data_ptr"):
-        contiguous, address, size = memory.is_contiguous(), memory.data_ptr(), memory.numel()
-    else:
-        contiguous, address, size = memory.flags.c_contiguous, memory.ctypes.data, memory.size
-    if not contiguous:
-        raise ValueError("got memory with gaps, expected contiguous memory")
-    return address, size
-
-
-def pointers(addresses: Sequence[int]) -> ctypes.Array:
-    """An array of pointers to these addresses."""
-    return (c_void_p * len(addresses))(*addresses)
-
-
-def gradients_of(
-    rows: Sequence[Any],
-    heads: Any = None,
-    losses: Any = None,
-    grad_scale: Any = None,
-    found_inf: Any = None,
-) -> Gradients:
-    """One gradient row a task, the heads' gradients, the losses, and one number each for the loss
-    scale and for whether something not finite was found; all must outlive it."""
-    places = [floats(row) for row in rows]
-    row_sizes = {size for _, size in places}
-    if len(row_sizes) > 1:
-        raise ValueError(f"got rows of sizes {sorted(row_sizes)}, expected one size")
-    addresses = pointers([address for address, _ in places])
-    return Gradients(
-        ctypes.sizeof(Gradients),
-        ctypes.cast(addresses, POINTER(c_void_p)),  # which keeps the array alive
-        row_sizes.pop() if row_sizes else 0,
-        *floats(heads),
-        *floats(losses),
-        floats(grad_scale)[0],
-        floats(found_inf)[0],
-        len(rows),
-    )
 
 
 @dataclass
@@ -128,16 +93,6 @@ class Report:
     mean_weights: np.ndarray  # [P, K]
     mean_cosines: np.ndarray  # [P, K, K]
     mean_promises_kept: np.ndarray  # [P]
-
-
-class Memory:
-    """Somebody's fp32 memory as numpy (np.asarray) or, on CUDA, torch (torch.as_tensor) sees it."""
-
-    def __init__(self, address: int, size: int, device: int, owner: object) -> None:
-        protocol = "__cuda_array_interface__" if device == Device.CUDA else "__array_interface__"
-        interface = {"data": (address, False), "shape": (size,), "typestr": "<f4", "version": 3}
-        setattr(self, protocol, interface)
-        self.owner = owner  # a view keeps this object, and so the memory, alive
 
 
 def default_options() -> Options:
@@ -179,14 +134,45 @@ class Optimizer:
     ) -> None:
         """One step: params, one gradient row a task, the heads' gradients, the losses; scaling:
         grad_scale and found_inf."""
-        gradients = gradients_of(rows, heads, losses, **scaling)
-        check(library.gramstep_step(self.handle, *floats(params), byref(gradients), stream))
+        gradients = self.gradients(rows, heads, losses, **scaling)
+        check(library.gramstep_step(self.handle, *self.params(params), byref(gradients), stream))
+
+    def params(self, memory: Any) -> tuple[int, int]:
+        """Where parameters are, of the type that the options say."""
+        return elements(memory, self.options.precision.params)
+
+    def gradients(self, *memory: Any, **scaling: Any) -> Gradients:
+        """Rows, heads and losses, of the type that the options say."""
+        return gradients_of(*memory, **scaling, dtype=self.options.precision.gradients)
+
+    def step_with_outputs(
+        self, params: Any, rows: Sequence[Any], copy: Any = None, delta: Any = None
+    ) -> None:
+        """One step that writes a copy of the parameters, and a delta in place of changing them."""
+        gradients = self.gradients(rows)
+        outputs = Outputs(struct_size=ctypes.sizeof(Outputs))
+        for name, memory in (("copy", copy), ("delta", delta)):
+            if memory is None:
+                continue
+            dtype = DTYPES[str(memory.dtype).removeprefix("torch.")]
+            setattr(outputs, name, elements(memory, dtype)[0])
+            setattr(outputs, f"{name}_dtype", dtype)
+        place = self.params(params)
+        call = library.gramstep_step_with_outputs
+        check(call(self.handle, *place, byref(gradients), byref(outputs), None))
+
+    def accumulate(self, total: Any, gradient: Any, scale: float = 1.0) -> None:
+        """total += scale * gradient, which may be of 16 bits."""
+        dtype = DTYPES[str(gradient.dtype).removeprefix("torch.")]
+        address, size = elements(gradient, dtype)
+        call = library.gramstep_accumulate
+        check(call(self.handle, floats(total)[0], address, size, dtype, scale, None))
 
     def stepper(self, params: Any, rows: Sequence[Any], losses: Any = None) -> Callable[[], None]:
         """step() with whatever the same memory then holds, and little else than the C call."""
         kept = (params, rows, losses)
-        call, handle, place = library.gramstep_step, self.handle, floats(params)
-        gradients = gradients_of(rows, None, losses)
+        call, handle, place = library.gramstep_step, self.handle, self.params(params)
+        gradients = self.gradients(rows, None, losses)
         reference = byref(gradients)
 
         def step() -> None:
@@ -227,10 +213,10 @@ class Optimizer:
 
     def evaluation_params(self, params: Any, out: Any, stream: int | None = None) -> None:
         """out becomes the parameters to evaluate a model with."""
-        address, size = floats(out)
+        address, size = self.params(out)
         check(
             library.gramstep_evaluation_params(
-                self.handle, floats(params)[0], address, size, stream
+                self.handle, self.params(params)[0], address, size, stream
             )
         )
 
@@ -291,6 +277,13 @@ class Optimizer:
         what = (self.handle, name.encode(), segment.encode())
         check(library.gramstep_state_of(*what, byref(data), byref(size)))
         return Memory(data.value or 0, size.value, self.options.device, self)
+
+    def stored_state(self, name: str, segment: str | None = None) -> Memory:
+        """State of any type, of a segment or all of it."""
+        data, size, dtype = c_void_p(), c_int64(), c_int32()
+        what = (self.handle, name.encode(), segment.encode() if segment else None)
+        check(library.gramstep_stored_state(*what, byref(data), byref(size), byref(dtype)))
+        return Memory(data.value or 0, size.value, self.options.device, self, dtype.value)
 
     def segment_state_names(self) -> list[str]:
         name, count = (getattr(library, f"gramstep_segment_state_{of}") for of in ("name", "count"))

@@ -124,9 +124,13 @@ TEST(Outputs, GradientsAreLeftAtZero) {
   Layout layout = layout_of();
   layout.add("head", {5}, {.task = 1});
   for (const DType dtype : {fp32, bf16}) {
-    for (const Aggregator& aggregator : {Aggregator(PCGrad{}), Aggregator(MoCo{}), Aggregator(GradDrop{})}) {
-      Optimizer optimizer(layout, {.rule = AdamW{}, .aggregator = aggregator, .tasks = 2,
-                                   .precision = {.gradients = dtype}, .zero_gradients = true});
+    for (const Aggregator& aggregator :
+         {Aggregator(PCGrad{}), Aggregator(MoCo{}), Aggregator(GradDrop{})}) {
+      Optimizer optimizer(layout, {.rule = AdamW{},
+                                   .aggregator = aggregator,
+                                   .tasks = 2,
+                                   .precision = {.gradients = dtype},
+                                   .zero_gradients = true});
       std::vector<float> params(static_cast<std::size_t>(layout.size()), 0.5f);
       NarrowMemory rows[] = {{dtype, layout.shared_size()}, {dtype, layout.shared_size()}};
       NarrowMemory heads(dtype, layout.heads_size());
@@ -154,11 +158,12 @@ TEST(Outputs, GradientsAreLeftAtZero) {
       const float before = params[3];
       optimizer.set_active("bias", false);
       step(0.25f);
-      if (std::holds_alternative<GradDrop>(aggregator)) continue;  // it has no look at all gradients
+      if (std::holds_alternative<GradDrop>(aggregator))
+        continue;  // it has no look at all gradients
       optimizer.set_active("bias", true);
       const std::vector<float> kept = params;
       step(std::nanf(""));
-      EXPECT_TRUE(same_bits(params, kept) ) << "a step that is skipped";
+      EXPECT_TRUE(same_bits(params, kept)) << "a step that is skipped";
       EXPECT_EQ(optimizer.report().skipped_steps, 1);
       EXPECT_NE(before, kept[3]);
     }
@@ -224,8 +229,8 @@ TEST(BadOutputs, AreRefusedAndNothingChanges) {
   expect_error<InvalidArgument>([&] { optimizer.accumulate(sum, sum); }, {"overlaps", "sum"});
   expect_error<InvalidArgument>(
       [&] { optimizer.accumulate(sum, std::vector<float>(8), std::nan("")); }, {"scale"});
-  expect_error<InvalidArgument>(
-      [&] { optimizer.accumulate(sum, std::vector<std::int16_t>(8)); }, {"gradient", "int16"});
+  expect_error<InvalidArgument>([&] { optimizer.accumulate(sum, std::vector<std::int16_t>(8)); },
+                                {"gradient", "int16"});
 }
 
 }  // namespace

@@ -128,8 +128,8 @@ void decode_blocks(const kernels::Storage& storage, int s, const void* from, std
 }
 
 template <bool Signed>
-void encode_blocks(const kernels::Storage& storage, int s, const float* __restrict from, int count,
-                   void* to, std::int64_t at) {
+void encode_blocks(const kernels::Storage& storage, int s, const std::uint16_t* random,
+                   const float* __restrict from, int count, void* to, std::int64_t at) {
   auto* __restrict codes = static_cast<std::uint8_t*>(to) + at;
   for (int first = 0; first < count; first += kernels::block8) {
     const int last = count - first < kernels::block8 ? count : first + kernels::block8;
@@ -138,16 +138,30 @@ void encode_blocks(const kernels::Storage& storage, int s, const float* __restri
       const std::uint32_t magnitude = kernels::bits_of(from[i]) & ~kernels::sign_bit;
       largest = magnitude > largest ? magnitude : largest;
     }
-    const float scale = kernels::float_of(largest);
-    storage.scales[s][(at + first) / kernels::block8] = scale;
-    GRAMSTEP_INDEPENDENT
-    for (int i = first; i < last; ++i) codes[i] = kernels::encoded<Signed>(from[i], scale);
+    const float inverse = kernels::inverse_of(Signed, kernels::float_of(largest));
+    storage.scales[s][(at + first) / kernels::block8] =
+        kernels::scale_of(Signed, kernels::float_of(largest));
+    if (random == nullptr) {
+      GRAMSTEP_INDEPENDENT
+      for (int i = first; i < last; ++i) codes[i] = kernels::encoded(Signed, from[i], inverse);
+    } else {
+      GRAMSTEP_INDEPENDENT
+      for (int i = first; i < last; ++i) {
+        codes[i] = kernels::encoded(Signed, from[i], inverse, random[i]);
+      }
+    }
   }
 }
-[[gnu::noinline]] void encode_run(const kernels::Storage& storage, int s, const float* from,
-                                  int count, void* to, std::int64_t at) {
-  storage.has_sign(s) ? encode_blocks<true>(storage, s, from, count, to, at)
-                      : encode_blocks<false>(storage, s, from, count, to, at);
+[[gnu::noinline]] void encode_run(const kernels::Storage& storage, int s, std::int64_t step,
+                                  const float* from, int count, void* to, std::int64_t at) {
+  RunBits room;
+  const std::uint16_t* random = nullptr;
+  if (storage.rounding == Rounding::stochastic) {
+    random =
+        room.draw(storage, step, kernels::states_draw + static_cast<std::uint32_t>(s), at, count);
+  }
+  storage.has_sign(s) ? encode_blocks<true>(storage, s, random, from, count, to, at)
+                      : encode_blocks<false>(storage, s, random, from, count, to, at);
 }
 
 /// Runs [at, at + count) of parameters: see kernels::load_params and kernels::store_params.

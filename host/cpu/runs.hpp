@@ -89,7 +89,7 @@ class Runs {
     if (a_.storage.states == DType::float32 || !Of.write_states) return;
     for (int s = 0; s < Update::states; ++s) {
       if (a_.storage.in_blocks()) {
-        encode_run(a_.storage, s, states_[s], count, a_.states[s], at);
+        encode_run(a_.storage, s, a_.plan->step, states_[s], count, a_.states[s], at);
         continue;
       }
       round_run(a_.storage, a_.storage.states, a_.plan->step,

@@ -189,7 +189,7 @@ typedef struct gramstep_options {
   double backoff_factor;
   int64_t growth_interval;
   gramstep_precision precision;
-  double ema_decay; /* of an average of the parameters, state "ema", in [0, 1); NaN: none */
+  double ema_decay;      /* of an average of the parameters, state "ema", in [0, 1); NaN: none */
   int32_t offload_state; /* whether a CUDA optimizer keeps its state in pinned host memory */
   int32_t reserved;
 } gramstep_options;

@@ -50,8 +50,7 @@ GRAMSTEP_BOTH constexpr std::int64_t size_of(DType dtype) {
 
 /// "float32", "bfloat16", "float16", "int16" or "dynamic8".
 constexpr std::string_view name_of(DType dtype) {
-  constexpr std::string_view names[] = {"float32", "bfloat16", "float16", "int16",
-                                        "dynamic8"};
+  constexpr std::string_view names[] = {"float32", "bfloat16", "float16", "int16", "dynamic8"};
   return names[static_cast<std::size_t>(dtype)];
 }
 
@@ -64,7 +63,8 @@ enum class Master {
   remainder,
 };
 
-/// How 16-bit parameters without a master, and 16-bit state, are rounded. State of 8 bits is rounded to nearest.
+/// How parameters of 16 bits without a master, and state of 16 and of 8 bits, are rounded. To nearest, what a step
+/// changes by less than half a place stays as it is: a second moment whose decay is 0.999 hardly moves in 8 bits.
 enum class Rounding {
   nearest,  ///< to nearest even
   /// Up or down at random, with the exact number for the mean: by 16 bits of Philox, keyed on seed, step and

@@ -163,7 +163,8 @@ TEST_F(CudaPrecisionTest, MicroBatchesHaveTheBitsOfTheCpu) {
 
 TEST_F(CudaPrecisionTest, GramOfNarrowRowsIsWithinItsBound) {
   for (const int tasks : {1, 3, 8, 16, 33}) {
-    Both both({.aggregator = Mean{}, .tasks = tasks, .clip_norm = 1.0, .precision = {.gradients = bf16}});
+    Both both(
+        {.aggregator = Mean{}, .tasks = tasks, .clip_norm = 1.0, .precision = {.gradients = bf16}});
     both.draw_and_step();
     const Report got = both.optimizer->report(), expected = both.rig.optimizer.report();
     for (std::size_t e = 0; e < expected.gram.size(); ++e) {

@@ -34,6 +34,8 @@ const PrecisionCase precision_cases[] = {
     {"EightBitsBesideAll", {.params = bf16, .gradients = bf16, .states = DType::dynamic8}},
     {"EightBitsBesideMaster",
      {.params = bf16, .master = Master::remainder, .states = DType::dynamic8}},
+    {"EightBitsStochastic",
+     {.params = bf16, .states = DType::dynamic8, .rounding = Rounding::stochastic, .seed = 4}},
     {"StatesBesideMaster",
      {.params = fp16, .master = Master::float32, .states = bf16, .rounding = Rounding::stochastic}},
 };

@@ -31,7 +31,7 @@ class StoredCopy {
         shift_(reinterpret_cast<std::uintptr_t>(numbers.data()) % 64 / sizeof(float)),
         item_(static_cast<std::size_t>(size_of(dtype))),
         memory_(
-            static_cast<char*>(::operator new ((size_ + shift_) * item_, std::align_val_t{64}))) {
+            static_cast<char*>(::operator new((size_ + shift_) * item_, std::align_val_t{64}))) {
     std::vector<float> stored(numbers.begin(), numbers.end());
     for (float& each : stored) {
       if (dtype == DType::dynamic8) each = std::isnan(each) ? 0x77 : std::floor(each * 255.0f);

@@ -81,8 +81,8 @@ inline constexpr int segment_states = static_cast<int>(segment_state_names<Rule>
 /// Whether no element of a state of that name is ever negative: sums, means and maxima of squares and of
 /// magnitudes.
 constexpr bool never_negative(std::string_view name) {
-  for (const std::string_view each : {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "exp_inf",
-                                      "acc_delta"}) {
+  for (const std::string_view each :
+       {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "exp_inf", "acc_delta"}) {
     if (name == each) return true;
   }
   return false;
