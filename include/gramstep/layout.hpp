@@ -58,7 +58,7 @@ struct Segment {
   int group = 0;             ///< index in Layout::groups()
 };
 
-/// Named segments of one flat buffer of fp32: first the shared part, then the heads.
+/// Named segments of one flat buffer: first the shared part, then the heads.
 ///
 ///   [ shared segments, in the order they were added | head segments, in the order they were added ]
 ///
