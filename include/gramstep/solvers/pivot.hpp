@@ -122,6 +122,90 @@ GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
   return sum_of(count, [&](int j) { return a[j] * b[j]; });
 }
 
+/// How many doubles a vector of the processor has. Not the same for every instruction set, so that
+/// nothing that depends on it may be linked: all of it is inlined.
+#if defined(__CUDACC__)
+constexpr int lanes = 1;
+#elif defined(__AVX512F__)
+constexpr int lanes = 8;
+#elif defined(__AVX__)
+constexpr int lanes = 4;
+#else
+constexpr int lanes = 2;
+#endif
+
+/// Neighbours in a row of a matrix, on which a thread that is alone works at once. Rows that are
+/// worked on so have room for whole ones; see row_stride.
+struct Lanes {
+#if defined(__CUDACC__)
+  using Vector = double;
+#else
+  typedef double Vector __attribute__((vector_size(8 * lanes), aligned(8), may_alias));
+#endif
+  Vector values;
+
+  GRAMSTEP_BODY void operator+=(const Lanes& b) { values += b.values; }
+};
+GRAMSTEP_BODY Lanes operator+(const Lanes& a, const Lanes& b) { return {a.values + b.values}; }
+GRAMSTEP_BODY Lanes operator-(const Lanes& a, const Lanes& b) { return {a.values - b.values}; }
+GRAMSTEP_BODY Lanes operator*(double a, const Lanes& b) { return {a * b.values}; }
+
+/// T, which is double or Lanes, from memory and back.
+template <class T>
+GRAMSTEP_BODY T load_as(const double* from) {
+  return *reinterpret_cast<const T*>(from);
+}
+template <class T>
+GRAMSTEP_BODY void store_as(const T& value, double* to) {
+  *reinterpret_cast<T*>(to) = value;
+}
+
+/// Doubles in a line of a host's cache, of which its vectors have no more.
+inline constexpr int line = 8;
+
+/// Doubles from one row of a matrix to the next: for a device an odd number, so that a column does
+/// not lie in one bank of its memory; for a host an odd number of whole lines.
+GRAMSTEP_BOTH constexpr int row_stride(int columns) {
+#if defined(__CUDA_ARCH__)
+  return columns | 1;
+#else
+  return (columns + 2 * line - 1) / (2 * line) * (2 * line) + line;
+#endif
+}
+
+/// The first place in `memory` where a line begins; up to line - 1 doubles on.
+GRAMSTEP_BODY double* line_begin(double* memory) {
+  constexpr std::uintptr_t bytes = sizeof(double) * line;
+  return memory +
+         (bytes - reinterpret_cast<std::uintptr_t>(memory) % bytes) % bytes / sizeof(double);
+}
+
+/// Calls function(c, T{}) for columns c on, as many as T has: one, or Lanes where a thread is alone.
+template <class X, class Function>
+GRAMSTEP_BODY void for_columns(const X& x, int columns, const Function& function) {
+  if (alone(x)) {
+    for (int c = 0; c < columns; c += lanes) function(c, Lanes{});
+    return;
+  }
+  for_each(x, columns, [&](int c) { function(c, double{}); });
+}
+
+/// Calls function(i, c, of_columns(c, T{})) for row i and columns c on, all of a [rows, columns]
+/// matrix.
+template <class X, class OfColumns, class Function>
+GRAMSTEP_BODY void for_pieces(const X& x, int shift, int rows, int columns,
+                              const OfColumns& of_columns, const Function& function) {
+  if (alone(x)) {
+    for (int c = 0; c < columns; c += lanes) {
+      const auto of = of_columns(c, Lanes{});
+      for (int i = 0; i < rows; ++i) function(i, c, of);
+    }
+    return;
+  }
+  for_elements(x, shift, rows, columns,
+               [&](int i, int c) { function(i, c, of_columns(c, double{})); });
+}
+
 /// The largest of K >= 1 values; one thread's own.
 GRAMSTEP_BODY double largest(const double* values, int count) {
   double a = values[0], b = a;  // ternaries: a call of fmax is not inlined
@@ -145,6 +229,18 @@ GRAMSTEP_BODY double inverse_root(double value) {
 #else
   return 1.0 / sqrt(value);
 #endif
+}
+
+/// sums_c = sum_j factors_j rows_jc for [count, columns] rows that have room for whole Lanes, as do
+/// the sums. Ends without a barrier.
+template <class X>
+GRAMSTEP_BODY void add_rows(const X& x, const double* rows, int stride, const double* factors,
+                            int count, int columns, double* sums) {
+  for_columns(x, columns, [&]<class T>(int c, T) {
+    store_as<T>(
+        sum_of(count, [&](int j) { return factors[j] * load_as<T>(rows + j * stride + c); }),
+        sums + c);
+  });
 }
 
 /// product [K] = matrix [K, K] times vector [K]. Ends with a barrier.

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "gramstep/aggregators/common.hpp"
-#include "gramstep/solvers/jacobi.hpp"
+#include "gramstep/solvers/eigen.hpp"
 #include "gramstep/solvers/pivot.hpp"
 
 namespace gramstep::inline v1::solvers {
@@ -40,7 +40,7 @@ struct CosineSolution {
 constexpr std::int64_t cosine_scratch(int tasks) {
   const std::int64_t k = tasks;
   const std::int64_t table = k * (k + 1) + (k + 1) + k;
-  const std::int64_t eigen = eigen_scratch(tasks) + k + 1;
+  const std::int64_t eigen = eigen_scratch(tasks) + k;
   return 4 * k + k * k + (table > eigen ? table : eigen);
 }
 
@@ -84,14 +84,13 @@ GRAMSTEP_BODY int solve_by_eigenvectors(const X& x, const CosineSystem& system, 
   const Eigen eigen = eigen_in(system.work, tasks);
   double* along = system.work + eigen_scratch(tasks);
   const int sweeps = decompose(x, system.cosines, tasks, eigen);
-  for_each(x, eigen.order, [&](int k) {
-    const double value = eigen.value(k);
+  for_each(x, tasks, [&](int k) {
+    const double value = eigen.values[k];
     along[k] = value > cutoff ? dot(eigen.vector(k), system.wanted, tasks) / value : 0.0;
   });
   x.sync();
   for_each(x, tasks, [&](int i) {
-    double sum = 0;
-    for (int k = 0; k < eigen.order; ++k) sum += along[k] * eigen.vector(k)[i];
+    const double sum = sum_of(tasks, [&](int k) { return along[k] * eigen.vector(k)[i]; });
     system.solved[i] = system.norms[i] == 0 ? 0.0 : sum;
   });
   x.sync();
