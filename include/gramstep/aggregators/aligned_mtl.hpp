@@ -33,9 +33,13 @@ constexpr std::array<std::string_view, 3> names_of(AlignedMTLScale) {
 /// Source: Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023,
 /// algorithm 1; TorchJD's AlignedMTL for the default preference.
 /// Promises: the aligned gradients have condition number 1 in the space of the kept eigenvectors.
+/// The residual is that of B b, B = V L^(-1/2) V^T: B G B b misses the kept part of b by that much
+/// of b's largest element.
 /// Degenerate input: zero rows get weight 0, any rank is no special case, weights are finite; norms
-/// that differ by more than 1 / sqrt(K rank_tolerance) lose the shorter rows' own directions. With
-/// no row but zeros w = b; one task gets its preference.
+/// that differ by more than 1 / sqrt(K rank_tolerance) lose the shorter rows' own directions. An
+/// eigenvalue errs by some 2^-52 of the largest, so that a rank_tolerance t leaves about log2(t) + 52
+/// right bits in the smallest that are kept. With no row but zeros w = b; one task gets its
+/// preference.
 /// Deterministic.
 struct AlignedMTL {
   TaskValues preference = {};  ///< b: one finite number > 0 a task, or none for 1 / K each
@@ -56,7 +60,7 @@ struct AlignedMTL {
   }
   /// Doubles of scratch for K tasks: the eigenvectors, and vectors in their coordinates and in tasks.
   static constexpr std::int64_t scratch(int tasks) {
-    return solvers::eigen_scratch(tasks) + 5 * tasks + solvers::row_stride(tasks);
+    return solvers::eigen_scratch(tasks) + 6 * tasks;
   }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {

@@ -90,14 +90,14 @@ GRAMSTEP_BODY void reflect(const X& x, const Eigen& eigen, int shift, int last) 
   });
   if (none) return;
   for_each(x, last, [&](int i) { v[i] = i == before ? v_before : row[i]; });
-  for_columns(x, last, [&]<class T>(int c, T) {
+  for_columns(x, with_room(x, last), [&]<class T>(int c, T) {
     const T sum = sum_of(before, [&](int j) { return row[j] * load_as<T>(a + j * stride + c); });
     store_as<T>(factor * (sum + v_before * load_as<T>(a + before * stride + c)), p + c);
   });
   x.sync();
   const double twice = factor * dot(v, p, last);
   for_pieces(
-      x, shift, last, last,
+      x, shift, last, with_room(x, last),
       [&]<class T>(int c, T) {
         const T v_c = load_as<T>(v + c);
         return Pair<T>{v_c, load_as<T>(p + c) - twice * v_c};
@@ -114,7 +114,7 @@ GRAMSTEP_BODY void reflect(const X& x, const Eigen& eigen, int shift, int last) 
 template <class X>
 GRAMSTEP_BODY void multiply_reflections(const X& x, const Eigen& eigen) {
   const int n = eigen.tasks, stride = eigen.stride;
-  for_columns(x, n, [&]<class T>(int c, T) {
+  for_columns(x, with_room(x, n), [&]<class T>(int c, T) {
     GRAMSTEP_ROLLED
     for (int last = c > 1 ? c + 1 : 2; last < n; ++last) {
       const double* v = eigen.matrix + last * stride;
@@ -241,7 +241,8 @@ GRAMSTEP_BODY bool step(const X& x, const Eigen& eigen, double negligible, int& 
     chase(eigen, negligible, first, sweep, [&](int i, double c, double s) {
       if (alone(x)) {
         double* one = eigen.vectors + i * stride;
-        for (int e = 0; e < n; e += lanes) turn_rows<Lanes>(one + e, one + stride + e, c, s);
+        for (int e = 0; e < with_room(x, n); e += lanes)
+          turn_rows<Lanes>(one + e, one + stride + e, c, s);
       } else {
         sweep.turns[2 * i] = c;
         sweep.turns[2 * i + 1] = s;
