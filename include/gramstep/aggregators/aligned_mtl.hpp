@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "gramstep/aggregators/common.hpp"
-#include "gramstep/solvers/jacobi.hpp"
+#include "gramstep/solvers/eigen.hpp"
 #include "gramstep/solvers/pseudo_inverse.hpp"
 
 namespace gramstep::inline v1 {
@@ -33,9 +33,13 @@ constexpr std::array<std::string_view, 3> names_of(AlignedMTLScale) {
 /// Source: Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023,
 /// algorithm 1; TorchJD's AlignedMTL for the default preference.
 /// Promises: the aligned gradients have condition number 1 in the space of the kept eigenvectors.
+/// The residual is that of B b, B = V L^(-1/2) V^T: B G B b misses the kept part of b by that much
+/// of b's largest element.
 /// Degenerate input: zero rows get weight 0, any rank is no special case, weights are finite; norms
-/// that differ by more than 1 / sqrt(K rank_tolerance) lose the shorter rows' own directions. With
-/// no row but zeros w = b; one task gets its preference.
+/// that differ by more than 1 / sqrt(K rank_tolerance) lose the shorter rows' own directions. An
+/// eigenvalue errs by some 2^-52 of the largest, so that a rank_tolerance t leaves about log2(t) + 52
+/// right bits in the smallest that are kept. With no row but zeros w = b; one task gets its
+/// preference.
 /// Deterministic.
 struct AlignedMTL {
   TaskValues preference = {};  ///< b: one finite number > 0 a task, or none for 1 / K each
@@ -54,11 +58,9 @@ struct AlignedMTL {
     visit("scale", self.scale);
     visit("rank_tolerance", self.rank_tolerance);
   }
-  /// Doubles of scratch for K tasks: the eigenvectors, a matrix of errors, their factors, the error
-  /// of each, and the preference.
+  /// Doubles of scratch for K tasks: the eigenvectors, and vectors in their coordinates and in tasks.
   static constexpr std::int64_t scratch(int tasks) {
-    const std::int64_t order = tasks + 1;
-    return solvers::eigen_scratch(tasks) + order * (order + 1) + 4 * order;
+    return solvers::eigen_scratch(tasks) + 6 * tasks;
   }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
@@ -76,32 +78,38 @@ struct AlignedMTL {
       return {};
     }
     const solvers::Eigen eigen = solvers::eigen_in(problem.scratch, tasks);
-    const int order = eigen.order;
     double* inverse = problem.scratch + solvers::eigen_scratch(tasks);  // L^(-1/2), 0 where dropped
-    double* along = inverse + order;
-    double* error = along + order;
-    double* wanted = error + order;  // b
+    double* along = inverse + tasks;                                    // V^T b
+    double* errors = along + tasks;
+    double* wanted = errors + tasks;   // b
+    double* image = wanted + tasks;    // G a
+    double* aligning = image + tasks;  // a = V L^(-1/2) V^T b
     solvers::for_each(x, tasks, [&](int i) { wanted[i] = preferred(i, tasks); });
     const int sweeps = solvers::decompose(x, problem.gram, tasks, eigen);
-    const double cutoff = tasks * rank_tolerance * largest_value(eigen);
+    const double cutoff = tasks * rank_tolerance * solvers::largest(eigen.values, tasks);
     if (cutoff == 0) {  // no row but zeros
       solvers::for_each(x, tasks, [&](int i) { w[i] = wanted[i]; });
       x.sync();
       return {sweeps, 0};
     }
-    solvers::for_each(x, order, [&](int k) {
-      const double value = eigen.value(k);
+    solvers::for_each(x, tasks, [&](int k) {
+      const double value = eigen.values[k];
       inverse[k] = value > cutoff ? 1.0 / sqrt(value) : 0.0;
-      along[k] = inverse[k] * solvers::dot(eigen.vector(k), wanted, tasks);
+      along[k] = solvers::dot(eigen.vector(k), wanted, tasks);
+      errors[k] = inverse[k] * along[k];
     });
     const double length = sqrt(chosen_value(eigen, cutoff));
     x.sync();
-    misalignment(x, eigen, problem.gram, tasks, inverse, wanted + order, error);
-    solvers::for_each(x, tasks, [&](int i) {
-      w[i] = length * solvers::sum_of(order, [&](int k) { return along[k] * eigen.vector(k)[i]; });
+    solvers::add_rows(x, eigen.vectors, eigen.stride, errors, tasks, tasks, aligning);
+    x.sync();
+    solvers::multiply(x, problem.gram, aligning, tasks, image);
+    solvers::for_each(x, tasks, [&](int k) {
+      const double aligned = inverse[k] * solvers::dot(eigen.vector(k), image, tasks);
+      errors[k] = inverse[k] > 0 ? fabs(aligned - along[k]) : 0.0;
+      w[k] = problem.gram[k * (tasks + 1)] == 0 ? 0.0 : length * aligning[k];
     });
     x.sync();
-    return {sweeps, solvers::largest(error, order)};
+    return {sweeps, solvers::largest(errors, tasks) / solvers::largest(wanted, tasks)};
   }
 
  private:
@@ -109,28 +117,21 @@ struct AlignedMTL {
     return preference.value_or(i, 1.0 / tasks);
   }
 
-  GRAMSTEP_BODY static double largest_value(const solvers::Eigen& eigen) {
-    double largest = 0;
-    GRAMSTEP_ROLLED
-    for (int k = 0; k < eigen.order; ++k) largest = fmax(largest, eigen.value(k));
-    return largest;
-  }
-
   /// s; the largest eigenvalue is always kept.
   GRAMSTEP_BODY double chosen_value(const solvers::Eigen& eigen, double cutoff) const {
     double smallest = infinity, sum = 0;
     int kept = 0;
-    for (int k = 0; k < eigen.order; ++k) {
-      if (!(eigen.value(k) > cutoff)) continue;
-      smallest = fmin(smallest, eigen.value(k));
-      sum += eigen.value(k);
+    for (int k = 0; k < eigen.tasks; ++k) {
+      if (!(eigen.values[k] > cutoff)) continue;
+      smallest = fmin(smallest, eigen.values[k]);
+      sum += eigen.values[k];
       ++kept;
     }
     if (scale == AlignedMTLScale::min) return smallest;
     if (scale == AlignedMTLScale::mean) return sum / kept;
-    for (int k = 0; k < eigen.order; ++k) {
-      if (eigen.value(k) > cutoff && rank(eigen, cutoff, k) == (kept - 1) / 2) {
-        return eigen.value(k);
+    for (int k = 0; k < eigen.tasks; ++k) {
+      if (eigen.values[k] > cutoff && rank(eigen, cutoff, k) == (kept - 1) / 2) {
+        return eigen.values[k];
       }
     }
     return smallest;
@@ -138,34 +139,13 @@ struct AlignedMTL {
 
   /// How many kept eigenvalues come before k, from the smallest up, equal ones by index.
   GRAMSTEP_BODY static int rank(const solvers::Eigen& eigen, double cutoff, int k) {
-    const double value = eigen.value(k);
+    const double value = eigen.values[k];
     int before = 0;
-    for (int l = 0; l < eigen.order; ++l) {
-      const double other = eigen.value(l);
+    for (int l = 0; l < eigen.tasks; ++l) {
+      const double other = eigen.values[l];
       if (other > cutoff && (other < value || (other == value && l < k))) ++before;
     }
     return before;
-  }
-
-  /// How far every row of L^(-1/2) V^T G V L^(-1/2) is from that of the identity, by its largest
-  /// element: errors [n]. Uses up the decomposed matrix; room: as large.
-  template <class X>
-  GRAMSTEP_BODY static void misalignment(const X& x, const solvers::Eigen& eigen,
-                                         const double* gram, int tasks, const double* inverse,
-                                         double* room, double* errors) {
-    const int n = eigen.order, stride = eigen.stride;
-    double* images = eigen.matrix;  // L^(-1/2) V^T G [n, K]
-    solvers::for_elements(x, tasks, n, [&](int i, int k) {
-      images[k * stride + i] = inverse[k] * solvers::dot(gram + i * tasks, eigen.vector(k), tasks);
-    });
-    x.sync();
-    solvers::for_elements(x, n, n, [&](int l, int k) {
-      const double element = inverse[l] * solvers::dot(eigen.vector(l), images + k * stride, tasks);
-      const bool kept = inverse[k] > 0 && inverse[l] > 0;
-      room[k * stride + l] = kept ? fabs(element - (l == k ? 1.0 : 0.0)) : 0.0;
-    });
-    x.sync();
-    solvers::for_each(x, n, [&](int k) { errors[k] = solvers::largest(room + k * stride, n); });
   }
 };
 

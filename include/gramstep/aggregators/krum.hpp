@@ -44,8 +44,10 @@ struct Krum {
     visit("selected", self.selected);
     visit("distance", self.distance);
   }
-  /// Doubles of scratch for K tasks: the distances and the scores.
-  static constexpr std::int64_t scratch(int tasks) { return std::int64_t{tasks} * tasks + tasks; }
+  /// Doubles of scratch for K tasks: the distances, and what is kept a task.
+  static constexpr std::int64_t scratch(int tasks) {
+    return std::int64_t{tasks} * tasks + 5 * tasks;
+  }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
     expect(tasks >= 3, "Krum", std::int64_t{tasks}, "at least 3 tasks");
@@ -59,53 +61,74 @@ struct Krum {
     const int tasks = problem.tasks;
     double* distances = problem.scratch;
     double* scores = distances + tasks * tasks;
-    solvers::for_elements(x, tasks, tasks,
-                          [&](int i, int j) { distances[i * tasks + j] = between(problem, i, j); });
+    double* room = scores + tasks;
+    double* squares = room;
+    double* before = room;  // how many scores come before a task's
+    solvers::for_each(x, tasks, [&](int i) { squares[i] = problem.gram[i * (tasks + 1)]; });
     x.sync();
-    solvers::for_each(x, tasks, [&](int i) { scores[i] = score(distances + i * tasks, i, tasks); });
-    x.sync();
-    solvers::for_each(x, tasks, [&](int i) {
-      int before = 0;
-      for (int j = 0; j < tasks; ++j) before += comes_before(scores, j, i);
-      w[i] = before < selected ? 1.0 / selected : 0.0;
+    solvers::for_elements(x, tasks, tasks, [&](int i, int j) {
+      const double difference = squares[i] + squares[j] - 2 * problem.gram[i * tasks + j];
+      const double squared = difference > 0 ? difference : 0.0;
+      distances[i * tasks + j] = distance == KrumDistance::plain ? sqrt(squared) : squared;
     });
+    x.sync();
+    add_closest(x, distances, tasks, room, scores);
+    x.sync();
+    solvers::for_each(x, tasks, [&](int i) { before[i] = 0; });
+    x.sync();
+    solvers::for_each_in_turn(x, tasks, tasks, [&](int i, int j) {
+      const bool earlier = j < i ? scores[j] <= scores[i] : scores[j] < scores[i];
+      before[i] += earlier ? 1.0 : 0.0;
+    });
+    solvers::for_each(x, tasks, [&](int i) { w[i] = before[i] < selected ? 1.0 / selected : 0.0; });
     x.sync();
     return {};
   }
 
  private:
-  GRAMSTEP_BODY double between(const GramProblem& problem, int i, int j) const {
-    const int tasks = problem.tasks;
-    const double* gram = problem.gram;
-    const double squared =
-        fmax(gram[i * tasks + i] + gram[j * tasks + j] - 2 * gram[i * tasks + j], 0.0);
-    return distance == KrumDistance::plain ? sqrt(squared) : squared;
-  }
-
-  /// Whether element j comes before element i by size, of equal ones the first.
-  GRAMSTEP_BODY static bool comes_before(const double* values, int j, int i) {
-    return values[j] < values[i] || (values[j] == values[i] && j < i);
-  }
-
-  /// The sum of row i's smallest distances, its own left out. The fewer of the two sorts are sought one
-  /// after another: the smallest, or the largest, which are left out then.
-  GRAMSTEP_BODY double score(const double* row, int i, int tasks) const {
-    const int closest = tasks - byzantine - 2, others = tasks - 1;
-    const bool seek_smallest = 2 * closest < others;
-    std::uint64_t found = 0;  // a bit a task
-    for (int n = 0; n < (seek_smallest ? closest : others - closest); ++n) {
-      int best = -1;
-      for (int j = 0; j < tasks; ++j) {
-        if (j == i || (found >> j & 1) != 0) continue;
-        if (best < 0 || comes_before(row, j, best) == seek_smallest) best = j;
-      }
-      found |= std::uint64_t{1} << best;
+  /// scores_i = the sum of task i's smallest distances; its own, which is 0, is one of them. The
+  /// fewer of the two sorts are sought one after another: the smallest, or the largest, which are
+  /// left out then. Every task reads its column, which is its row; room: [4 K].
+  template <class X>
+  GRAMSTEP_BODY void add_closest(const X& x, const double* distances, int tasks, double* room,
+                                 double* scores) const {
+    const int closest = tasks - byzantine - 1;
+    const bool seek_smallest = 2 * closest < tasks;
+    const double sign = seek_smallest ? -1 : 1;  // the largest of the negative ones is the smallest
+    double* bound = room;                        // what was found last, and where
+    double* bound_at = bound + tasks;
+    double* best = bound_at + tasks;  // of what is left
+    double* best_at = best + tasks;
+    // Equal ones are found from the last to the first.
+    const auto is_left = [&](double value, int i, int j) {
+      return (value < bound[i]) | ((value == bound[i]) & (j < bound_at[i]));
+    };
+    solvers::for_each(x, tasks, [&](int i) {
+      best[i] = infinity;
+      best_at[i] = tasks;
+    });
+    for (int n = 0; n < (seek_smallest ? closest : tasks - closest); ++n) {
+      solvers::for_each(x, tasks, [&](int i) {
+        bound[i] = best[i];
+        bound_at[i] = best_at[i];
+        best[i] = -infinity;
+      });
+      solvers::for_each_in_turn(x, tasks, tasks, [&](int i, int j) {
+        const double value = sign * distances[j * tasks + i];
+        const bool better = is_left(value, i, j) & (value >= best[i]);
+        best[i] = better ? value : best[i];
+        best_at[i] = better ? j : best_at[i];
+      });
     }
-    double sum = 0;
-    for (int j = 0; j < tasks; ++j) {
-      if (j != i && ((found >> j & 1) != 0) == seek_smallest) sum += row[j];
-    }
-    return sum;
+    solvers::for_each(x, tasks, [&](int i) {
+      bound[i] = best[i];
+      bound_at[i] = best_at[i];
+      scores[i] = 0;
+    });
+    solvers::for_each_in_turn(x, tasks, tasks, [&](int i, int j) {
+      const double value = distances[j * tasks + i];
+      scores[i] += is_left(sign * value, i, j) != seek_smallest ? value : 0.0;
+    });
   }
 };
 

@@ -1,4 +1,4 @@
-// The linear algebra of K x K problems: loops over a block of threads, and the principal pivot.
+// The linear algebra of K x K problems: loops over a block of threads, sums, and the cosine matrix.
 //
 // Every sum runs in an order that does not depend on the number of threads, so that a block gives
 // the bits that one thread gives.
@@ -15,6 +15,15 @@
 #define GRAMSTEP_ROLLED _Pragma("unroll 1")
 #else
 #define GRAMSTEP_ROLLED
+#endif
+
+// Before a loop of a thread that is alone, whose turns touch different memory.
+#if defined(__CUDACC__)
+#define GRAMSTEP_APART
+#elif defined(__clang__)
+#define GRAMSTEP_APART _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define GRAMSTEP_APART _Pragma("GCC ivdep")
 #endif
 
 namespace gramstep::inline v1::solvers {
@@ -37,6 +46,23 @@ GRAMSTEP_BODY void for_each(const X& x, int count, const Function& function) {
   for (int i = x.thread(); i < count; i += x.threads()) function(i);
 }
 
+/// Calls function(i, j) for every i in [0, count), shared out over the block, and every j in
+/// [0, turns) from 0 up.
+template <class X, class Function>
+GRAMSTEP_BODY void for_each_in_turn(const X& x, int count, int turns, const Function& function) {
+  if (alone(x)) {
+    for (int j = 0; j < turns; ++j) {
+      GRAMSTEP_APART
+      for (int i = 0; i < count; ++i) function(i, j);
+    }
+    return;
+  }
+  for_each(x, count, [&](int i) {
+    GRAMSTEP_ROLLED
+    for (int j = 0; j < turns; ++j) function(i, j);
+  });
+}
+
 /// A row of a matrix takes a power of two of the threads, this one's exponent: two divisions of
 /// integers an element would be half of what a device does for a small matrix.
 GRAMSTEP_BODY int row_shift(int columns) {
@@ -53,6 +79,7 @@ GRAMSTEP_BODY void for_elements(const X& x, int shift, int rows, int columns,
                                 const Function& function) {
   if (alone(x)) {
     for (int i = 0; i < rows; ++i) {
+      GRAMSTEP_APART
       for (int j = 0; j < columns; ++j) function(i, j);
     }
     return;
@@ -117,9 +144,132 @@ GRAMSTEP_BODY auto sum_of(int count, const Term& term) {
   return (a + b) + (c + d);
 }
 
-/// sum_j a_j b_j; one thread's own.
+/// sum_j a_j b_j, in the order of sum_of; one thread's own.
 GRAMSTEP_BODY double dot(const double* a, const double* b, int count) {
+#if defined(__CUDACC__)
   return sum_of(count, [&](int j) { return a[j] * b[j]; });
+#else
+  typedef double Four __attribute__((vector_size(32), aligned(8), may_alias));
+  Four sums = {};
+  int j = 0;
+  for (; j + 4 <= count; j += 4) {
+    sums += *reinterpret_cast<const Four*>(a + j) * *reinterpret_cast<const Four*>(b + j);
+  }
+  for (; j < count; ++j) sums[0] += a[j] * b[j];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+#endif
+}
+
+/// How many doubles a vector of the processor has. Not the same for every instruction set, so that
+/// nothing that depends on it may be linked: all of it is inlined.
+#if defined(__CUDACC__)
+constexpr int lanes = 1;
+#elif defined(__AVX512F__)
+constexpr int lanes = 8;
+#elif defined(__AVX__)
+constexpr int lanes = 4;
+#else
+constexpr int lanes = 2;
+#endif
+
+/// Neighbours in a row of a matrix, on which a thread that is alone works at once. Rows that are
+/// worked on so have room for whole ones; see row_stride.
+struct Lanes {
+#if defined(__CUDACC__)
+  using Vector = double;
+#else
+  typedef double Vector __attribute__((vector_size(8 * lanes), aligned(8), may_alias));
+#endif
+  Vector values;
+
+  GRAMSTEP_BODY void operator+=(const Lanes& b) { values += b.values; }
+};
+GRAMSTEP_BODY Lanes operator+(const Lanes& a, const Lanes& b) { return {a.values + b.values}; }
+GRAMSTEP_BODY Lanes operator-(const Lanes& a, const Lanes& b) { return {a.values - b.values}; }
+GRAMSTEP_BODY Lanes operator*(double a, const Lanes& b) { return {a * b.values}; }
+
+/// T, which is double or Lanes, from memory and back.
+template <class T>
+GRAMSTEP_BODY T load_as(const double* from) {
+  return *reinterpret_cast<const T*>(from);
+}
+template <class T>
+GRAMSTEP_BODY void store_as(const T& value, double* to) {
+  *reinterpret_cast<T*>(to) = value;
+}
+
+/// Doubles in a line of a host's cache, of which its vectors have no more.
+inline constexpr int line = 8;
+
+/// Doubles from one row of a matrix to the next: for a device an odd number, so that a column does
+/// not lie in one bank of its memory; for a host an odd number of whole lines.
+GRAMSTEP_BOTH constexpr int row_stride(int columns) {
+#if defined(__CUDA_ARCH__)
+  return columns | 1;
+#else
+  return (columns + 2 * line - 1) / (2 * line) * (2 * line) + line;
+#endif
+}
+
+/// The first place in `memory` where a line begins; up to line - 1 doubles on.
+GRAMSTEP_BODY double* line_begin(double* memory) {
+  constexpr std::uintptr_t bytes = sizeof(double) * line;
+  return memory +
+         (bytes - reinterpret_cast<std::uintptr_t>(memory) % bytes) % bytes / sizeof(double);
+}
+
+/// Columns [columns] of rows that have room for whole lines: as many as fill whole Lanes where a
+/// thread is alone. What is in the additional ones is nobody's.
+template <class X>
+GRAMSTEP_BODY int with_room(const X& x, int columns) {
+  return alone(x) ? (columns + lanes - 1) / lanes * lanes : columns;
+}
+
+/// Calls function(c, T{}) for columns c on, as many as T has: one, or Lanes where a thread is alone.
+template <class X, class Function>
+GRAMSTEP_BODY void for_columns(const X& x, int columns, const Function& function) {
+  if (alone(x)) {
+    int c = 0;
+    for (; c + lanes <= columns; c += lanes) function(c, Lanes{});
+    for (; c < columns; ++c) function(c, double{});
+    return;
+  }
+  for_each(x, columns, [&](int c) { function(c, double{}); });
+}
+
+/// Calls function(i, c, of_columns(c, T{})) for row i and columns c on, all of a [rows, columns]
+/// matrix.
+template <class X, class OfColumns, class Function>
+GRAMSTEP_BODY void for_pieces(const X& x, int shift, int rows, int columns,
+                              const OfColumns& of_columns, const Function& function) {
+  if (alone(x)) {
+    for_columns(x, columns, [&]<class T>(int c, T) {
+      const auto of = of_columns(c, T{});
+      for (int i = 0; i < rows; ++i) function(i, c, of);
+    });
+    return;
+  }
+  for_elements(x, shift, rows, columns,
+               [&](int i, int c) { function(i, c, of_columns(c, double{})); });
+}
+
+/// sums_c = sum_j factors_j rows_jc, of `count` rows. Ends without a barrier.
+template <class X>
+GRAMSTEP_BODY void add_rows(const X& x, const double* rows, int stride, const double* factors,
+                            int count, int columns, double* sums) {
+  for_columns(x, columns, [&]<class T>(int c, T) {
+    store_as<T>(
+        sum_of(count, [&](int j) { return factors[j] * load_as<T>(rows + j * stride + c); }),
+        sums + c);
+  });
+}
+
+/// product [K] = matrix [K, K] times vector [K], of a symmetric matrix. Ends with a barrier.
+template <class X>
+GRAMSTEP_BODY void multiply(const X& x, const double* matrix, const double* vector, int tasks,
+                            double* product) {
+  add_rows(x, matrix, tasks, vector, tasks, tasks, product);
+  x.sync();
 }
 
 /// The largest of K >= 1 values; one thread's own.
@@ -147,14 +297,6 @@ GRAMSTEP_BODY double inverse_root(double value) {
 #endif
 }
 
-/// product [K] = matrix [K, K] times vector [K]. Ends with a barrier.
-template <class X>
-GRAMSTEP_BODY void multiply(const X& x, const double* matrix, const double* vector, int tasks,
-                            double* product) {
-  for_each(x, tasks, [&](int i) { product[i] = dot(matrix + i * tasks, vector, tasks); });
-  x.sync();
-}
-
 /// G = D C D: norms [K] and the cosine matrix C [K, K], a diagonal of exactly 1. The row and column
 /// of a zero gradient are those of the identity. Ends with a barrier.
 template <class X>
@@ -163,38 +305,8 @@ GRAMSTEP_BODY void cosine_matrix(const X& x, const double* gram, int tasks, doub
   for_each(x, tasks, [&](int i) { norms[i] = sqrt(gram[i * tasks + i]); });
   x.sync();
   for_elements(x, tasks, tasks, [&](int i, int j) {
-    // Divided twice: n_i n_j may leave the range of double where the quotient does not.
-    const bool zero = norms[i] == 0 || norms[j] == 0;
-    cosines[i * tasks + j] = i == j ? 1.0 : zero ? 0.0 : gram[i * tasks + j] / norms[i] / norms[j];
-  });
-  x.sync();
-}
-
-/// The linear functions y = T z + q of a basis, as a table [rows, columns] with T in its first
-/// `rows` columns and any number of right-hand sides q in the others.
-struct Table {
-  double* values;
-  double* pivot_row;     // [columns] of scratch
-  double* pivot_column;  // [rows] of scratch
-  int rows;
-  int columns;
-
-  GRAMSTEP_BODY double& at(int i, int j) const { return values[i * columns + j]; }
-};
-
-/// Exchanges y_p and z_p: solves row p for z_p and puts that into the others. Exchanging every p of
-/// y = H z + q leaves z = -H^-1 q in the last column. T_pp must not be 0. Ends with a barrier.
-template <class X>
-GRAMSTEP_BODY void pivot(const X& x, const Table& table, int p) {
-  const double inverse = 1.0 / table.at(p, p);
-  for_each(x, table.columns,
-           [&](int j) { table.pivot_row[j] = j == p ? inverse : -table.at(p, j) * inverse; });
-  for_each(x, table.rows, [&](int i) { table.pivot_column[i] = table.at(i, p); });
-  x.sync();
-  for_elements(x, table.rows, table.columns, [&](int i, int j) {
-    double& value = table.at(i, j);
-    const double product = table.pivot_column[i] * table.pivot_row[j];
-    value = i == p ? table.pivot_row[j] : j == p ? product : value + product;
+    const double lengths = norms[i] * norms[j];
+    cosines[i * tasks + j] = i == j ? 1.0 : lengths == 0 ? 0.0 : gram[i * tasks + j] / lengths;
   });
   x.sync();
 }

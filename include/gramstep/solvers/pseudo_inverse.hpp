@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "gramstep/aggregators/common.hpp"
-#include "gramstep/solvers/jacobi.hpp"
+#include "gramstep/solvers/eigen.hpp"
 #include "gramstep/solvers/pivot.hpp"
 
 namespace gramstep::inline v1::solvers {
@@ -39,8 +39,8 @@ struct CosineSolution {
 /// Doubles that cosine_system needs for K tasks.
 constexpr std::int64_t cosine_scratch(int tasks) {
   const std::int64_t k = tasks;
-  const std::int64_t table = k * (k + 1) + (k + 1) + k;
-  const std::int64_t eigen = eigen_scratch(tasks) + k + 1;
+  const std::int64_t table = line + k * row_stride(tasks + 1);
+  const std::int64_t eigen = eigen_scratch(tasks) + k;
   return 4 * k + k * k + (table > eigen ? table : eigen);
 }
 
@@ -51,27 +51,38 @@ GRAMSTEP_BODY CosineSystem cosine_system(double* scratch, int tasks) {
           matrix,  matrix + tasks * tasks};
 }
 
-/// s = C^-1 p by K pivots; -1 without an answer where a pivot is small. Ends with a barrier.
+/// s = C^-1 p by K pivots, the last row first; -1 without an answer where a pivot is small. Ends with
+/// a barrier.
 template <class X>
 GRAMSTEP_BODY int solve_by_pivots(const X& x, const CosineSystem& system, int tasks) {
-  const int columns = tasks + 1;
-  double* after = system.work + tasks * columns;
-  const Table table{system.work, after, after + columns, tasks, columns};
-  for_elements(x, tasks, columns, [&](int i, int j) {
-    table.at(i, j) = j < tasks ? system.cosines[i * tasks + j] : -system.wanted[i];
+  // p and C, a row side by side. A pivot leaves columns up to its own as they are to be; the others
+  // are done with.
+  const int stride = row_stride(tasks + 1), shift = row_shift(tasks + 1);
+  double* table = line_begin(system.work);
+  for_elements(x, shift, tasks, tasks + 1, [&](int i, int j) {
+    table[i * stride + j] = j == 0 ? system.wanted[i] : system.cosines[i * tasks + j - 1];
   });
   x.sync();
-  for (int p = 0; p < tasks; ++p) {
-    const double element = table.at(p, p);
-    // All threads have read it before pivot's inner barrier, and it is written after that. Where
-    // they leave instead, the barrier keeps the work area theirs until the last one has looked.
+  for (int p = tasks - 1; p >= 0; --p) {
+    const double* row = table + p * stride;
+    const double element = row[p + 1];
+    // The barrier keeps the work area the threads' until the last one has looked.
     if (element < smallest_pivot) {
       x.sync();
       return -1;
     }
-    pivot(x, table, p);
+    const double inverse = 1.0 / element;
+    for_each(x, 1, [&](int) { system.solved[p] = inverse; });
+    for_pieces(
+        x, shift, tasks, with_room(x, p + 1),
+        [&]<class T>(int c, T) { return inverse * load_as<T>(row + c); },
+        [&]<class T>(int i, int c, const T& scaled) {
+          double* own = table + i * stride;
+          if (i != p) store_as<T>(load_as<T>(own + c) - own[p + 1] * scaled, own + c);
+        });
+    x.sync();
   }
-  for_each(x, tasks, [&](int i) { system.solved[i] = table.at(i, tasks); });
+  for_each(x, tasks, [&](int i) { system.solved[i] *= table[i * stride]; });
   x.sync();
   return tasks;
 }
@@ -84,14 +95,13 @@ GRAMSTEP_BODY int solve_by_eigenvectors(const X& x, const CosineSystem& system, 
   const Eigen eigen = eigen_in(system.work, tasks);
   double* along = system.work + eigen_scratch(tasks);
   const int sweeps = decompose(x, system.cosines, tasks, eigen);
-  for_each(x, eigen.order, [&](int k) {
-    const double value = eigen.value(k);
+  for_each(x, tasks, [&](int k) {
+    const double value = eigen.values[k];
     along[k] = value > cutoff ? dot(eigen.vector(k), system.wanted, tasks) / value : 0.0;
   });
   x.sync();
   for_each(x, tasks, [&](int i) {
-    double sum = 0;
-    for (int k = 0; k < eigen.order; ++k) sum += along[k] * eigen.vector(k)[i];
+    const double sum = sum_of(tasks, [&](int k) { return along[k] * eigen.vector(k)[i]; });
     system.solved[i] = system.norms[i] == 0 ? 0.0 : sum;
   });
   x.sync();
@@ -111,10 +121,7 @@ GRAMSTEP_BODY CosineSolution solve_cosines(const X& x, const GramProblem& proble
   x.sync();
   int iterations = solve_by_pivots(x, system, tasks);
   if (iterations < 0) iterations = solve_by_eigenvectors(x, system, tasks, tasks * rank_tolerance);
-  for_each(x, tasks, [&](int i) {
-    system.reached[i] = dot(system.cosines + i * tasks, system.solved, tasks);
-  });
-  x.sync();
+  multiply(x, system.cosines, system.solved, tasks, system.reached);
   double missed = 0, most = 0;
   for (int i = 0; i < tasks; ++i) {
     most = fmax(most, system.wanted[i]);

@@ -77,8 +77,9 @@ GRAMSTEP_BODY double descend_on_simplex(const X& x, const GramProblem& problem, 
   const int tasks = problem.tasks;
   for_each(x, tasks, [&](int i) { w[i] = tasks == 1 ? 1.0 : last_weight(problem, i); });
   x.sync();
+  multiply(x, problem.gram, w, tasks, moved);
   for_each(x, tasks, [&](int i) {
-    const double slope = dot(problem.gram + std::int64_t{i} * tasks, w, tasks) + rho * w[i];
+    const double slope = moved[i] + rho * w[i];
     moved[i] = tasks == 1 ? 1.0 : w[i] - rate * slope;  // one task's G may be NaN
   });
   x.sync();
