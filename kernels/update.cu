@@ -45,8 +45,7 @@ void launch_combined(const UpdateArguments& a, const Aggregator& aggregator,
       [](const auto& held) { return aggregators::Elementwise<std::decay_t<decltype(held)>>; },
       aggregator);
   if (!a.storage.plain()) {
-    if (by_element) return launch_with(ByElement<AnyType>{OneOfT<Aggregator>(aggregator)});
-    return launch_with(WeightedSum<AnyType, 0>{});
+    return launch_with(AnyCombination{{OneOfT<Aggregator>(aggregator)}, by_element});
   }
   if (by_element) return launch_with(ByElement<Float32>{OneOfT<Aggregator>(aggregator)});
   if (a.tasks == 1) return launch_with(WeightedSum<Float32, 1>{});

@@ -111,6 +111,19 @@ struct ByElement {
   }
 };
 
+/// Either way, of rows of any type: one instance of each body for all of them.
+struct AnyCombination {
+  using Type = AnyType;
+  ByElement<AnyType> elements;
+  bool by_element;
+
+  template <int Width>
+  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment,
+                                std::int64_t at, float (&d)[Width]) const {
+    by_element ? elements(a, segment, at, d) : WeightedSum<AnyType, 0>{}(a, segment, at, d);
+  }
+};
+
 /// Whether a segment is this update's, of the two of its rule.
 template <class Update>
 GRAMSTEP_BODY bool is_of(const SegmentState& segment) {

@@ -150,7 +150,6 @@ class StageRig {
   void run_update(const simt::Launch& order, std::int64_t blocks) {
     with_updates<Held...>([&](auto update) {
       const auto run = [&](const auto& sum) { run_bodies<decltype(update)>(order, sum, blocks); };
-      if (!plain()) return run(kernels::WeightedSum<kernels::AnyType, 0>{});
       if (setup.tasks == 1) return run(kernels::WeightedSum<kernels::Float32, 1>{});
       if (setup.tasks == 2) return run(kernels::WeightedSum<kernels::Float32, 2>{});
       run(kernels::WeightedSum<kernels::Float32, 0>{});
@@ -159,13 +158,16 @@ class StageRig {
   template <class... Held>
   void run_update_by_element(const simt::Launch& order, std::int64_t blocks) {
     with_updates<Held...>([&](auto update) {
-      if (plain()) {
-        run_bodies<decltype(update)>(order, kernels::ByElement<kernels::Float32>{aggregator()},
-                                     blocks);
-      } else {
-        run_bodies<decltype(update)>(order, kernels::ByElement<kernels::AnyType>{aggregator()},
-                                     blocks);
-      }
+      run_bodies<decltype(update)>(order, kernels::ByElement<kernels::Float32>{aggregator()},
+                                   blocks);
+    });
+  }
+  /// Of memory of any type, by either way of combining.
+  template <class... Held>
+  void run_stored_update(const simt::Launch& order, std::int64_t blocks) {
+    with_updates<Held...>([&](auto update) {
+      const kernels::AnyCombination any{{aggregator()}, setup.traits.elementwise};
+      run_bodies<decltype(update)>(order, any, blocks);
     });
   }
   void run_update_on_cpu() {
@@ -388,8 +390,6 @@ class StageRig {
   }
 
   std::int64_t blocks() const { return layout.size() / kernels::block8; }
-
-  bool plain() { return update_arguments().storage.plain(); }
 
   bool aligned_;
   std::map<const Floats*, StoredCopy> copies_;

@@ -32,7 +32,7 @@ def states_of(update: str) -> int:
 def streams_of(kernel: str) -> tuple[int, int] | None:
     """128-bit loads and stores that a kernel needs a turn; None where it has nothing to read four
     of at a time."""
-    if "AnyType" in kernel:  # asks for the type first: some of its accesses have 128 bits
+    if "Any" in kernel:  # AnyType, AnyCombination: asks for the type first: some of its accesses have 128 bits
         return 0, 0
     body, _, rest = kernel.partition("<")
     update = re.split(r", (?=WeightedSum|ByElement)|>$", rest)[0]
@@ -81,7 +81,9 @@ def complaints(kernel: Kernel) -> list[str]:
         if found < least:
             wrong.append(f"got {found} 128-bit {what} a turn of the hot loop, expected {least}")
     # Aggregators that look at every element may work one out in double.
-    if kernel.name.startswith(("UpdateBody", "MeasureBody")) and "ByElement" not in kernel.name:
+    if kernel.name.startswith(("UpdateBody", "MeasureBody")) and not re.search(
+        "ByElement|AnyCombination", kernel.name
+    ):
         double = sum(map(is_double, turn))
         if double:
             wrong.append(f"{double} double-precision instructions in the hot loop")
