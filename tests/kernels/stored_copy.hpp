@@ -23,12 +23,14 @@ inline void round_to(DType dtype, std::span<float> numbers) {
 }
 
 /// Copies of fp32 numbers in a type of 16 bits or less, as far from a multiple of 64 bytes in elements as those
-/// are. Codes of 8 bits are drawn by the numbers, each a multiple of 1/255.
+/// are, but for codes of 8 bits, which are the optimizer's own. Those are drawn by the numbers, each a multiple of 1/255.
 class StoredCopy {
  public:
   StoredCopy(std::span<const float> numbers, DType dtype)
       : size_(numbers.size()),
-        shift_(reinterpret_cast<std::uintptr_t>(numbers.data()) % 64 / sizeof(float)),
+        shift_(dtype == DType::dynamic8
+                   ? 0
+                   : reinterpret_cast<std::uintptr_t>(numbers.data()) % 64 / sizeof(float)),
         item_(static_cast<std::size_t>(size_of(dtype))),
         memory_(
             static_cast<char*>(::operator new((size_ + shift_) * item_, std::align_val_t{64}))) {
