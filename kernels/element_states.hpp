@@ -130,6 +130,7 @@ struct ElementStates<Update, AnyType> {
     }
     const float magnitude = float_of(x.warp_max(largest));
     const bool has_sign = states.storage.has_sign(s);
+    x.warp_sync();  // all lanes have read the scale that the first one replaces
     if (here > 0 && x.lane() == 0) {
       states.storage.scales[s][at / block8] = scale_of(has_sign, magnitude);
     }
