@@ -6,9 +6,10 @@
 namespace gramstep::host {
 namespace {
 
-[[noreturn]] void unknown(const char* what, int got) {
-  throw InvalidArgument(std::string(what) + ": got " + std::to_string(got) +
-                        ", expected a value of the enumeration");
+[[noreturn]] void unknown(const char* what, int got,
+                          const char* expected = "a value of the enumeration") {
+  throw InvalidArgument(std::string(what) + ": got " + std::to_string(got) + ", expected " +
+                        expected);
 }
 
 Projection projection_of(const gramstep_options& from) {
@@ -58,7 +59,8 @@ Precision precision_of(const gramstep_precision& from) {
           .master = master_of(from),
           .states = from.states == GRAMSTEP_DYNAMIC8
                         ? DType::dynamic8
-                        : dtype_of_c("gramstep_precision.states", from.states),
+                        : dtype_of_c("gramstep_precision.states", from.states,
+                                     "GRAMSTEP_FLOAT32, GRAMSTEP_BFLOAT16 or GRAMSTEP_DYNAMIC8"),
           .rounding = rounding_of(from),
           .seed = from.seed};
 }
@@ -80,12 +82,12 @@ Device device_of(const Options& from) {
 
 }  // namespace
 
-DType dtype_of_c(const char* what, std::int32_t value) {
+DType dtype_of_c(const char* what, std::int32_t value, const char* expected) {
   switch (value) {
     case GRAMSTEP_FLOAT32: return DType::float32;
     case GRAMSTEP_BFLOAT16: return DType::bfloat16;
     case GRAMSTEP_FLOAT16: return DType::float16;
-    default: unknown(what, value);
+    default: unknown(what, value, expected);
   }
 }
 

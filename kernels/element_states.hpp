@@ -59,18 +59,18 @@ struct ElementStates {
 
   GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable&, const Chunk&)
       : buffers(states.buffers) {}
-  template <int Width, int Count>
-  GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
+  template <int Width, int Count, class At>
+  GRAMSTEP_BODY void load(const At& at, int, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
-      kernels::load(static_cast<const float*>(buffers[s]) + at, state[s]);
+      kernels::load(static_cast<const float*>(buffers[s]), at, state[s]);
     }
   }
-  template <int Width, int Count>
-  GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
+  template <int Width, int Count, class At>
+  GRAMSTEP_BODY void store(const float (&state)[Count][Width], const At& at) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
-      kernels::store(state[s], static_cast<float*>(buffers[s]) + at);
+      kernels::store(state[s], static_cast<float*>(buffers[s]), at);
     }
   }
 };
@@ -83,45 +83,41 @@ struct ElementStates<Update, AnyType> {
 
   GRAMSTEP_BODY ElementStates(const StateStorage& its_states, const MatrixTable&, const Chunk&)
       : states(its_states) {}
-  template <int Width, int Count>
-  GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
+  template <int Count, class At>
+  GRAMSTEP_BODY void load(const At& at, int, float (&state)[Count][4]) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
       load_state(states.storage, s, states.buffers[s], at, state[s]);
     }
   }
 
-  /// Of what a thread has from `at` on there are `here`, maybe none; aligned, where they are four. All lanes of
-  /// a warp call: together they have a block.
+  /// Of a thread's four there are `at.count`, maybe none; aligned, where they all are. All lanes of a warp call:
+  /// together they have a block.
   template <class X>
-  GRAMSTEP_BODY void put(const X& x, const float (&state)[Update::states + 1][4], std::int64_t at,
-                         int here, bool aligned) const {
+  GRAMSTEP_BODY void put(const X& x, const float (&state)[Update::states + 1][4], const Few& at,
+                         bool aligned) const {
     GRAMSTEP_UNROLL
     for (int s = 0; s < Update::states; ++s) {
       if (states.storage.in_blocks()) {
-        encode(x, s, state[s], at, here);
-      } else if (aligned && here >= 4) {
-        round(s, state[s], at);
+        encode(x, s, state[s], at);
+      } else if (aligned && at.count >= 4) {
+        round(s, state[s], at.first);
       } else {
-        GRAMSTEP_UNROLL
-        for (int c = 0; c < 4; ++c) {
-          const float one[1] = {state[s][c]};
-          if (c < here) round(s, one, at + c);
-        }
+        round(s, state[s], at);
       }
     }
   }
 
  private:
-  template <int Width>
-  GRAMSTEP_BODY void round(int s, const float (&state)[Width], std::int64_t at) const {
+  template <class At>
+  GRAMSTEP_BODY void round(int s, const float (&state)[4], const At& at) const {
     store_rounded(states.storage, states.storage.states, states.step,
                   states_draw + static_cast<std::uint32_t>(s), state, states.buffers[s], at);
   }
 
   template <class X>
-  GRAMSTEP_BODY void encode(const X& x, int s, const float (&state)[4], std::int64_t at,
-                            int here) const {
+  GRAMSTEP_BODY void encode(const X& x, int s, const float (&state)[4], const Few& where) const {
+    const auto [at, here] = where;
     std::uint32_t largest = 0;  // in bits, which have the order of magnitudes, and NaN above all
     GRAMSTEP_UNROLL
     for (int c = 0; c < 4; ++c) {
@@ -150,10 +146,7 @@ struct ElementStates<Update, AnyType> {
     }
     auto* to = static_cast<std::uint8_t*>(states.buffers[s]) + at;
     if (here >= 4) return kernels::store(codes, to);
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < 4; ++c) {
-      if (c < here) to[c] = codes[c];
-    }
+    kernels::store(codes, to, Few{0, here});
   }
 };
 
@@ -174,20 +167,22 @@ struct ElementStates<Update, Type> {
       moves[s] = static_cast<std::int32_t>((place.states[s] - place.begin) / segment_alignment);
     }
   }
-  template <int Width, int Count>
-  GRAMSTEP_BODY void load(std::int64_t at, int, float (&state)[Count][Width]) const {
+  template <int Width, int Count, class At>
+  GRAMSTEP_BODY void load(const At& at, int, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) kernels::load(moved(s, at), state[s]);
+    for (int s = 0; s < Update::states; ++s) kernels::load(buffer(s), moved(s, at), state[s]);
   }
-  template <int Width, int Count>
-  GRAMSTEP_BODY void store(const float (&state)[Count][Width], std::int64_t at) const {
+  template <int Width, int Count, class At>
+  GRAMSTEP_BODY void store(const float (&state)[Count][Width], const At& at) const {
     GRAMSTEP_UNROLL
-    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], moved(s, at));
+    for (int s = 0; s < Update::states; ++s) kernels::store(state[s], buffer(s), moved(s, at));
   }
 
  private:
-  GRAMSTEP_BODY float* moved(int s, std::int64_t at) const {
-    return static_cast<float*>(buffers[s]) + (at + segment_alignment * std::int64_t{moves[s]});
+  GRAMSTEP_BODY float* buffer(int s) const { return static_cast<float*>(buffers[s]); }
+  template <class At>
+  GRAMSTEP_BODY At moved(int s, const At& at) const {
+    return at + segment_alignment * std::int64_t{moves[s]};
   }
 };
 
@@ -202,10 +197,12 @@ struct ElementStates<Update, Type> {
   GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable& matrices,
                               const Chunk& chunk)
       : ElementStates(states.buffers, matrices.places[chunk.segment], chunk.begin) {}
-  template <int Width, int Count>
-  GRAMSTEP_BODY void load(std::int64_t, int i, float (&state)[Count][Width]) const {
+  template <int Width, int Count, class At>
+  GRAMSTEP_BODY void load(const At& at, int i, float (&state)[Count][Width]) const {
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
+      state[0][c] = state[1][c] = 0;
+      if (c >= count_of<Width>(at)) continue;
       const Position position = positions.at(i + c);
       state[0][c] = rows[position.row];
       state[1][c] = columns[position.column];
@@ -214,9 +211,10 @@ struct ElementStates<Update, Type> {
 
  private:
   GRAMSTEP_BODY ElementStates(void* const* states, const SegmentPlace& place, std::int64_t begin)
-      : rows(static_cast<const float*>(states[Update::row_factor]) +
-             place.states[Update::row_factor]),
-        columns(static_cast<const float*>(states[Update::column]) + place.states[Update::column]),
+      : rows(static_cast<const float*>(states[Update::row_factors]) +
+             place.states[Update::row_factors]),
+        columns(static_cast<const float*>(states[Update::column_factors]) +
+                place.states[Update::column_factors]),
         positions(place, begin) {}
 };
 

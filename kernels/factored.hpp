@@ -52,17 +52,11 @@ struct TileBody {
   GRAMSTEP_BODY void load_four(const Tile& tile, std::int64_t row, int column,
                                float (&g)[4]) const {
     const SegmentState& segment = a.segments[tile.segment];
+    const std::int64_t at = tile.begin + row + column;
     if constexpr (Vectors) {
-      if (column < tile.columns) gradient(a, combination, segment, tile.begin + row + column, g);
+      if (column < tile.columns) gradient(a, combination, segment, at, g);
     } else {
-      GRAMSTEP_UNROLL
-      for (int c = 0; c < 4; ++c) {
-        float one[1] = {};
-        if (column + c < tile.columns) {
-          gradient(a, combination, segment, tile.begin + row + column + c, one);
-        }
-        g[c] = one[0];
-      }
+      gradient(a, combination, segment, Few{at, tile.columns - column}, g);
     }
   }
 
@@ -113,8 +107,8 @@ struct TileBody {
   }
 };
 
-/// Blocks take lines: what each keeps moves toward the mean of its squares, and of rows, the elements of
-/// their matrix are told what they need.
+/// Blocks take lines: what each keeps moves toward the mean of its squares, and gives the factor that its
+/// elements are handed.
 template <class Update>
 struct LinesBody {
   static constexpr int threads = measure_lanes;
@@ -140,8 +134,9 @@ struct LinesBody {
     const auto scalars = segment.template get<typename Update::Scalars>();
     const SegmentPlace& place = a.matrices.places[lines.segment];
     if (lines.columns) {
+      float* factors = state(place, lines, Update::column_factors);
       for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
-        move(scalars, lines, place, Update::column, i);
+        factors[i] = Update::column_factor(move(scalars, lines, place, Update::column, i));
       }
       return;
     }
@@ -157,9 +152,9 @@ struct LinesBody {
     add_lanes(x, lanes, shared.room);
     const auto mean = static_cast<float>(shared.room[0][0] / static_cast<double>(lines.count));
     const float* rows = state(place, lines, Update::row);
-    float* factors = state(place, lines, Update::row_factor);
+    float* factors = state(place, lines, Update::row_factors);
     for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
-      factors[i] = Update::factor(scalars, rows[i], mean);
+      factors[i] = Update::row_factor(scalars, rows[i], mean);
     }
     x.sync();
   }

@@ -47,9 +47,9 @@ inline constexpr int update_threads = 256;
 
 /// d = w_0 g_0 + w_1 g_1 + ..., in task order, each product and each sum rounded: the order of
 /// operations that every backend keeps. Rows is K, or 0 for any K.
-template <int Rows, int Width, class Type>
+template <int Rows, int Width, class Type, class At>
 GRAMSTEP_BODY void combine(Type type, const void* const* rows, const float* weights, int tasks,
-                           std::int64_t at, float (&d)[Width]) {
+                           const At& at, float (&d)[Width]) {
   float g[Width];
   load(type, rows[0], at, g);
   GRAMSTEP_UNROLL
@@ -67,21 +67,21 @@ GRAMSTEP_BODY void combine(Type type, const void* const* rows, const float* weig
 template <class RowType, int Rows>
 struct WeightedSum {
   using Type = RowType;
-  template <int Width>
-  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment,
-                                std::int64_t at, float (&d)[Width]) const {
+  template <int Width, class At>
+  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment, const At& at,
+                                float (&d)[Width]) const {
     const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
     combine<Rows>(Type(a.storage.rows), a.rows, weights, a.tasks,
                   at + (a.plan->step & 1) * a.second_rows, d);
   }
 };
 
-/// Neighbouring elements of K rows, on the alignment of as many as are read.
-template <class Type>
-struct AlignedElementsOf {
+/// Neighbouring elements of K rows.
+template <class Type, class At>
+struct NeighboursOf {
   Type type;
   const void* const* rows;
-  std::int64_t at;
+  At at;
 
   template <int Width>
   GRAMSTEP_BODY void load(int k, float (&g)[Width]) const {
@@ -95,15 +95,15 @@ struct ByElement {
   using Type = RowType;
   OneOfT<Aggregator> aggregator;
 
-  template <int Width>
-  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState&, std::int64_t at,
+  template <int Width, class At>
+  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState&, const At& at,
                                 float (&d)[Width]) const {
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) d[c] = 0.0f;
     aggregator.visit([&](const auto& held) {
       if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
-        held.combine(AlignedElementsOf<Type>{Type(a.storage.rows), a.rows, at}, a.tasks,
-                     a.plan->step, at, d);
+        held.combine(NeighboursOf<Type, At>{Type(a.storage.rows), a.rows, at}, a.tasks,
+                     a.plan->step, first_of(at), d);
       }
     });
     GRAMSTEP_UNROLL
@@ -117,9 +117,9 @@ struct AnyCombination {
   ByElement<AnyType> elements;
   bool by_element;
 
-  template <int Width>
-  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment,
-                                std::int64_t at, float (&d)[Width]) const {
+  template <int Width, class At>
+  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment, const At& at,
+                                float (&d)[Width]) const {
     by_element ? elements(a, segment, at, d) : WeightedSum<AnyType, 0>{}(a, segment, at, d);
   }
 };
@@ -138,12 +138,12 @@ GRAMSTEP_BODY bool takes(const SegmentState& segment) {
 }
 
 /// The gradient of Width neighbouring elements.
-template <class Combination, int Width>
+template <class Combination, int Width, class At>
 GRAMSTEP_BODY void gradient(const UpdateArguments& a, const Combination& combination,
-                            const SegmentState& segment, std::int64_t at, float (&d)[Width]) {
-  if (at >= a.work.shared_size) {
+                            const SegmentState& segment, const At& at, float (&d)[Width]) {
+  if (first_of(at) >= a.work.shared_size) {
     combine<1>(typename Combination::Type(a.storage.heads), &a.heads, &a.plan->head_weight, 1,
-               at - a.work.shared_size, d);
+               at + -a.work.shared_size, d);
   } else {
     combination(a, segment, at, d);
   }
@@ -177,7 +177,7 @@ struct ElementPass {
     if constexpr (std::is_same_v<Type, Float32>) {
       const States states = states_of(chunk);
       sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
-        visit<Width, Read, true, WriteStates>(states, segment, chunk.begin, i, of_column);
+        visit<Width, Read, true, WriteStates>(states, segment, chunk.begin + i, i, of_column);
       });
     } else {
       over_fours<Read, true, WriteStates>(x, chunk, segment, of_column);
@@ -190,18 +190,12 @@ struct ElementPass {
     const Zeroed& to = a.zeroed;
     const bool head = chunk.begin >= a.work.shared_size;
     const std::int64_t first = chunk.begin - (head ? a.work.shared_size : 0);
-    const auto zero_at = [&]<int Width>(const float(&zeros)[Width], int i) {
-      if (head) return store(to.dtype, zeros, to.heads, first + i);
-      for (int k = 0; k < a.tasks; ++k) store(to.dtype, zeros, to.rows[k], first + i);
-    };
-    const float four_zeros[4] = {}, one_zero[1] = {};
+    const float zeros[4] = {};
     for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
-      if (a.aligned && i + 4 <= chunk.count) {
-        zero_at(four_zeros, i);
-        continue;
-      }
-      for (int column = 0; column < 4 && i + column < chunk.count; ++column)
-        zero_at(one_zero, i + column);
+      with_place(first + i, chunk.count - i, [&](const auto& at) {
+        if (head) return store(to.dtype, zeros, to.heads, at);
+        for (int k = 0; k < a.tasks; ++k) store(to.dtype, zeros, to.rows[k], at);
+      });
     }
   }
 
@@ -224,15 +218,13 @@ struct ElementPass {
       // Whole warps go round: they find the scale of a block of state together.
       for (int i = 4 * x.thread(); i - 4 * x.lane() < chunk.count; i += 4 * x.threads()) {
         float kept[Update::states + 1][4] = {};
-        four<Read, WriteParams, false>(states, chunk, segment, i,
-                                       [&](int column, float g, float& p, float* state) {
-                                         element(column, g, p, state);
-                                         GRAMSTEP_UNROLL
-                                         for (int s = 0; s < Update::states; ++s) {
-                                           kept[s][column] = state[s];
-                                         }
-                                       });
-        states.put(x, kept, chunk.begin + i, chunk.count - i, a.aligned);
+        const auto keep = [&](int column, float g, float& p, float* state) {
+          element(column, g, p, state);
+          GRAMSTEP_UNROLL
+          for (int s = 0; s < Update::states; ++s) kept[s][column] = state[s];
+        };
+        four<Read, WriteParams, false>(states, chunk, segment, i, keep);
+        states.put(x, kept, Few{chunk.begin + i, chunk.count - i}, a.aligned);
       }
     } else {
       for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
@@ -245,17 +237,16 @@ struct ElementPass {
   template <bool Read, bool WriteParams, bool WriteStates, class Element>
   GRAMSTEP_BODY void four(const States& states, const Chunk& chunk, const SegmentState& segment,
                           int i, const Element& element) const {
-    if (a.aligned && i + 4 <= chunk.count) {
-      visit<4, Read, WriteParams, WriteStates>(states, segment, chunk.begin, i, element);
-      return;
-    }
-    GRAMSTEP_UNROLL
-    for (int column = 0; column < 4; ++column) {
-      if (i + column >= chunk.count) break;
-      visit<1, Read, WriteParams, WriteStates>(
-          states, segment, chunk.begin, i + column,
-          [&](int, float g, float& p, float* state) { element(column, g, p, state); });
-    }
+    with_place(chunk.begin + i, chunk.count - i, [&](const auto& at) {
+      visit<4, Read, WriteParams, WriteStates>(states, segment, at, i, element);
+    });
+  }
+
+  /// Calls function(at) for four neighbours from `at` on, of which `left` are there: the fast way where it can.
+  template <class Function>
+  GRAMSTEP_BODY void with_place(std::int64_t at, int left, const Function& function) const {
+    if (a.aligned && left >= 4) return function(at);
+    function(Few{at, left});
   }
 
   /// Calls function(width, i) for the elements of a chunk that are this thread's, `width` from element i on.
@@ -276,38 +267,38 @@ struct ElementPass {
     return States({a.states, a.storage, a.plan->step}, a.matrices, chunk);
   }
 
-  template <int Width>
-  GRAMSTEP_BODY void load_params(const SegmentState& segment, std::int64_t at,
+  template <int Width, class At>
+  GRAMSTEP_BODY void load_params(const SegmentState& segment, const At& at,
                                  float (&p)[Width]) const {
     if constexpr (std::is_same_v<Type, Float32>) {
-      load(static_cast<const float*>(a.params) + at, p);
+      load(static_cast<const float*>(a.params), at, p);
     } else {
       kernels::load_params(a.storage, a.params, segment.steps == 1, at, p);
     }
   }
 
-  template <int Width>
+  template <int Width, class At>
   GRAMSTEP_BODY void store_params(const SegmentState& segment, const float (&before)[Width],
-                                  const float (&p)[Width], std::int64_t at) const {
+                                  const float (&p)[Width], const At& at) const {
     if constexpr (std::is_same_v<Type, Float32>) {
-      store(p, static_cast<float*>(a.params) + at);
+      store(p, static_cast<float*>(a.params), at);
     } else {
       kernels::store_params(a.storage, a.plan->step, segment.steps == 1, before, p, a.params, at);
     }
   }
 
-  /// Calls element(c, g, p, state) for Width elements from element i of a chunk on, c below Width.
-  template <int Width, bool Read, bool WriteParams, bool WriteStates, class Element>
-  GRAMSTEP_BODY void visit(const States& states, const SegmentState& segment, std::int64_t begin,
-                           int i, const Element& element) const {
+  /// Calls element(c, g, p, state) for Width elements from element i of a chunk on, which are `at`, c below Width.
+  template <int Width, bool Read, bool WriteParams, bool WriteStates, class At, class Element>
+  GRAMSTEP_BODY void visit(const States& states, const SegmentState& segment, const At& at, int i,
+                           const Element& element) const {
     constexpr int count = Update::states;
-    const std::int64_t at = begin + i;
     float d[Width] = {}, p[Width], before[Width], state[count + 1][Width], one[count + 1];
     if constexpr (Read) gradient(a, combination, segment, at, d);
     load_params(segment, at, p);
     states.load(at, i, state);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
+      if (c >= count_of<Width>(at)) break;
       before[c] = p[c];
       GRAMSTEP_UNROLL
       for (int s = 0; s < count; ++s) one[s] = state[s][c];
@@ -332,13 +323,14 @@ struct UpdateBody {
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {
     const ElementPass<Update, Combination> pass{a, combination};
-    if constexpr (!std::is_same_v<typename Combination::Type, Float32>) {
-      if (a.storage.zeroes) return apply_and_zero(x, pass);
+    if constexpr (std::is_same_v<typename Combination::Type, Float32>) {
+      if (a.plan->skip) return;
+      pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
+        apply(x, pass, chunk, segment);
+      });
+    } else {
+      apply_and_zero(x, pass);
     }
-    if (a.plan->skip) return;
-    pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
-      apply(x, pass, chunk, segment);
-    });
   }
 
  private:
@@ -351,16 +343,17 @@ struct UpdateBody {
         [&](float g, float& p, float* state) { Update::apply(scalars, g, p, state); });
   }
 
-  /// Every gradient is left at zero, of a step that is skipped and of a segment without one too.
+  /// Where gradients are left at zero, so are those of a step that is skipped and of a segment without one.
   template <class X>
   GRAMSTEP_BODY void apply_and_zero(const X& x,
                                     const ElementPass<Update, Combination>& pass) const {
+    if (a.plan->skip && !a.storage.zeroes) return;
     for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
       const Chunk chunk = a.work.chunks[c];
       const SegmentState& segment = a.segments[chunk.segment];
       if (!is_of<Update>(segment)) continue;
       if (!a.plan->skip && segment.active) apply(x, pass, chunk, segment);
-      pass.zero(x, chunk);
+      if (a.storage.zeroes) pass.zero(x, chunk);
     }
   }
 };

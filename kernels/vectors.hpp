@@ -37,4 +37,47 @@ GRAMSTEP_BODY void store(const T (&from)[Width], T* to) {
   }
 }
 
+/// Where four neighbouring elements are that may lie across the alignment of four, or not all be there: `count`
+/// of them from element `first` on, which are looked at one by one. What is not there is read as 0.
+struct Few {
+  std::int64_t first;
+  int count;
+
+  GRAMSTEP_BODY Few operator+(std::int64_t distance) const { return {first + distance, count}; }
+};
+
+/// The number of the first of neighbouring elements, and how many of Width there are: all, unless they are few.
+GRAMSTEP_BODY std::int64_t first_of(std::int64_t at) { return at; }
+GRAMSTEP_BODY std::int64_t first_of(const Few& few) { return few.first; }
+template <int Width>
+GRAMSTEP_BODY int count_of(std::int64_t) {
+  return Width;
+}
+template <int Width>
+GRAMSTEP_BODY int count_of(const Few& few) {
+  return few.count;
+}
+
+/// Neighbouring elements from or to element `at` of memory, which is aligned to them, or a few.
+template <class T, int Width>
+GRAMSTEP_BODY void load(const T* from, std::int64_t at, T (&to)[Width]) {
+  load(from + at, to);
+}
+template <class T>
+GRAMSTEP_BODY void load(const T* from, const Few& few, T (&to)[4]) {
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < 4; ++c) to[c] = c < few.count ? from[few.first + c] : T{};
+}
+template <class T, int Width>
+GRAMSTEP_BODY void store(const T (&from)[Width], T* to, std::int64_t at) {
+  store(from, to + at);
+}
+template <class T>
+GRAMSTEP_BODY void store(const T (&from)[4], T* to, const Few& few) {
+  GRAMSTEP_UNROLL
+  for (int c = 0; c < 4; ++c) {
+    if (c < few.count) to[few.first + c] = from[c];
+  }
+}
+
 }  // namespace gramstep::kernels

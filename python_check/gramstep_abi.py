@@ -1,4 +1,4 @@
-"""gramstep.h as ctypes has it: enumerations, structures, signatures, and what a failure becomes.
+"""The C headers as ctypes has them: enumerations, structures, signatures, and what a failure becomes.
 
 The library is the shared object that GRAMSTEP_LIBRARY names.
 """

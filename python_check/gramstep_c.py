@@ -1,4 +1,4 @@
-"""gramstep's C ABI through ctypes: the whole of gramstep.h, for the checks in this folder.
+"""gramstep's C ABI through ctypes: all of it, for the checks in this folder.
 
 Memory is anything contiguous with an address: a numpy array, or a torch tensor on the CPU or on a
 CUDA device.

@@ -28,38 +28,44 @@ class NarrowMemory {
   }
   gramstep::Buffer buffer() { return {room_.data(), std::ssize(room_), dtype_}; }
   const void* data() const { return room_.data(); }
+  std::int64_t size() const { return std::ssize(room_); }
 
  private:
   DType dtype_;
   std::vector<float> room_;  // as much as any type takes
 };
 
-/// Parameters and K rows, drawn at random, for a layout without heads.
+/// Parameters, K rows and the heads' gradients, drawn at random.
 class NarrowRig {
  public:
   NarrowRig(const Layout& layout, const OptimizerOptions& options, std::uint64_t seed = 1)
-      : optimizer(layout, options), params(options.precision.params, layout.size()), random_(seed) {
+      : optimizer(layout, options),
+        params(options.precision.params, layout.size()),
+        heads(options.precision.gradients, layout.heads_size()),
+        random_(seed) {
     for (int k = 0; k < options.tasks; ++k) {
-      rows.emplace_back(options.precision.gradients, layout.size());
+      rows.emplace_back(options.precision.gradients, layout.shared_size());
     }
     for (const NarrowMemory& row : rows) pointers_.push_back(row.data());
-    params.set(drawn());
+    fill(params);
     draw();
   }
 
-  std::vector<float> drawn() {
-    std::vector<float> numbers(static_cast<std::size_t>(optimizer.layout().size()));
+  void fill(NarrowMemory& memory) {
+    std::vector<float> numbers(static_cast<std::size_t>(memory.size()));
     for (float& each : numbers) each = static_cast<float>(random_.uniform());
-    return numbers;
+    memory.set(numbers);
   }
   /// New gradients.
   void draw() {
-    for (NarrowMemory& row : rows) row.set(drawn());
+    for (NarrowMemory& row : rows) fill(row);
+    fill(heads);
   }
   void step() {
     const DType dtype = optimizer.options().precision.gradients;
     optimizer.step(params.buffer(), {.rows = {pointers_.data(), std::ssize(pointers_), dtype},
-                                     .row_size = optimizer.layout().shared_size()});
+                                     .row_size = optimizer.layout().shared_size(),
+                                     .heads = heads.buffer()});
   }
   void draw_and_step(int steps = 1) {
     for (int i = 0; i < steps; ++i) {
@@ -80,6 +86,7 @@ class NarrowRig {
   Optimizer optimizer;
   NarrowMemory params;
   std::vector<NarrowMemory> rows;
+  NarrowMemory heads;
 
  private:
   Random random_;

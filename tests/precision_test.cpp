@@ -14,6 +14,7 @@ Layout full_layout() {
   layout.add("matrix", {64, 34});
   layout.add("large", {128, 67}, {.weight_decay = 0.0});
   layout.add("small", {128});
+  layout.add("head", {3, 128}, {.task = 0});
   return layout;
 }
 
@@ -32,9 +33,10 @@ const Rule some_rules[] = {SGD{.lr = 0.1},
                            Muon{.lr = 0.1},
                            Adafactor{.lr = 0.1}};
 
-/// Hands the rig in fp32 what the other one sees: parameters, rows and state.
+/// Hands the rig in fp32 the gradients that the other one sees.
 void follow(NarrowRig& wide, NarrowRig& narrow) {
   for (std::size_t k = 0; k < wide.rows.size(); ++k) wide.rows[k].set(narrow.rows[k].numbers());
+  wide.heads.set(narrow.heads.numbers());
 }
 
 TEST(Precision, AStepIsTheFp32StepOfTheSameNumbersRounded) {

@@ -55,7 +55,8 @@ td::RunOptions run_options(const td::Options& options, const td::Run& run, const
           .aggregator = td::with_seed(gs::aggregator_of(run.aggregator), run.seed),
           .epochs = options.epochs,
           .batch = options.batch,
-          .scales = {1.0f, static_cast<float>(options.scale)}};
+          .scales = {1.0f, static_cast<float>(options.scale)},
+          .states = options.states};
 }
 
 std::int64_t steps_of(const td::Options& options, std::size_t runs) {

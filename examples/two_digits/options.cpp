@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -33,6 +34,16 @@ std::string fault_of_rate(const std::string& text) {
   return usable ? "" : "got " + text + ", expected search, default or a number > 0";
 }
 
+/// What the rules' state can be stored as.
+constexpr std::array state_types{gramstep::DType::float32, gramstep::DType::bfloat16,
+                                 gramstep::DType::dynamic8};
+
+std::vector<std::string> names_of_states() {
+  std::vector<std::string> names;
+  for (const gramstep::DType type : state_types) names.emplace_back(gramstep::name_of(type));
+  return names;
+}
+
 /// Gives the rules without a learning rate what --lr says; `search` is for later. Throws
 /// CLI::ValidationError where it was asked for and none is without.
 void set_rates(RuleList& list, const std::string& lr, bool asked_for) {
@@ -52,6 +63,7 @@ void set_rates(RuleList& list, const std::string& lr, bool asked_for) {
 Options parse_options(int argc, char** argv) {
   Options o;
   std::string rules = default_rules, aggregators = default_aggregators, lr = "search";
+  std::string states = std::string(gramstep::name_of(o.states));
   o.data = TWO_DIGITS_DATA;
   bool quick = false;
   const CLI::Range count(1, std::numeric_limits<int>::max(), "COUNT");
@@ -85,6 +97,9 @@ Options parse_options(int argc, char** argv) {
           ->check(CLI::Validator(fault_of_rate, "RATE"));
   app.add_option("--evaluate", o.evaluate, "digits to measure the accuracy on")
       ->check(CLI::IsMember({"test", "validation"}));
+  app.add_option("--states", states,
+                 "how the rules' state is stored; what is not float32 is rounded stochastically")
+      ->check(CLI::IsMember(names_of_states()));
   app.add_option("--device", o.device, "where to train; auto: a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--threads", o.threads,
@@ -102,6 +117,7 @@ Options parse_options(int argc, char** argv) {
     std::exit(app.exit(error));
   }
   o.aggregators = read_aggregators(aggregators);
+  o.states = *std::ranges::find(state_types, states, gramstep::name_of);
   if (quick) {
     o.seeds = 1;
     o.epochs = 2;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <gramstep/gramstep.hpp>
+
 #include "methods.hpp"
 
 namespace two_digits {
@@ -22,7 +24,8 @@ struct Options {
   double label_noise = 0;           ///< share of the right digit's training labels made random
   double scale = 1;                 ///< factor on the right digit's loss
   std::string evaluate = "test";    ///< test or validation
-  std::string device = "auto";      ///< auto, cpu or cuda
+  gramstep::DType states = gramstep::DType::float32;  ///< of the rules' state
+  std::string device = "auto";                        ///< auto, cpu or cuda
   int threads = 1;                  ///< CPU threads; a network this small gains nothing from more
   std::string data;                 ///< digits.csv.gz
   std::string output = "two_digits_output";

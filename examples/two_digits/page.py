@@ -65,6 +65,8 @@ def setting(report: Report) -> str:
         text += f" {options['label_noise']:.0%} of the right digit’s training labels are random."
     if options["scale"] != 1:
         text += f" The right digit’s loss is multiplied by {options['scale']:g}."
+    if options["states"] != "float32":
+        text += f" The rules’ state is {options['states']}, rounded stochastically."
     return text
 
 

@@ -41,10 +41,9 @@ double allowed_distance(std::span<const float> before, std::span<const float> af
 }
 
 Probe::Probe(Backend<float>& backend, const gs::Optimizer& optimizer) : backend_(backend) {
-  const auto& [rule, aggregator] =
-      std::tie(optimizer.options().rule, optimizer.options().aggregator);
-  if (Unfused::written_for(rule, aggregator)) {
-    unfused_.emplace(backend, optimizer.layout(), rule, aggregator);
+  const gs::OptimizerOptions& options = optimizer.options();
+  if (Unfused::written_for(options)) {
+    unfused_.emplace(backend, optimizer.layout(), options.rule, options.aggregator);
   }
 }
 

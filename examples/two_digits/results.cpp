@@ -135,6 +135,7 @@ void to_json(ordered_json& json, const Options& options) {
           {"label_noise", options.label_noise},
           {"scale", options.scale},
           {"evaluate", options.evaluate},
+          {"states", gs::name_of(options.states)},
           {"search_seeds", options.search_seeds()},
           {"rules_left_out", options.rules.left_out},
           {"aggregators_left_out", options.aggregators.left_out}};

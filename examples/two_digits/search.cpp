@@ -15,8 +15,9 @@ constexpr int rates_either_side = 2;
 constexpr double as_good = 0.002;  // a difference in accuracy that two seeds cannot tell
 
 /// Where rules train this network, if that is not near the library's default.
-constexpr std::array<std::pair<std::string_view, double>, 1> usual_rates{{
+constexpr std::array<std::pair<std::string_view, double>, 2> usual_rates{{
     {"SGD", 0.1},
+    {"Adafactor", 0.1},
 }};
 
 double usual_rate(const gs::Rule& rule) {

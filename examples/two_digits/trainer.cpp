@@ -63,6 +63,13 @@ std::array<float, tasks> losses_for_step(std::array<float, tasks> losses,
   return losses;
 }
 
+gs::Precision precision_of(const RunOptions& options) {
+  if (options.states == gs::DType::float32) return {};
+  return {.states = options.states,
+          .rounding = gs::Rounding::stochastic,
+          .seed = options.run.seed};
+}
+
 bool uses_momenta(const gs::Aggregator& aggregator) {
   return std::visit([]<class A>(const A&) { return gs::aggregators::WithMomentum<A>; }, aggregator);
 }
@@ -84,6 +91,7 @@ RunResult train(Backend<float>& backend, const RunOptions& options, const Data& 
                                    .aggregator = options.aggregator,
                                    .tasks = tasks,
                                    .non_finite = gs::NonFinite::skip,
+                                   .precision = precision_of(options),
                                    .device = backend.device()});
   Model<float> model(backend, layout, options.batch);
   GradientBuffer<float> gradients(backend, layout);

@@ -29,7 +29,9 @@ struct RunOptions {
   int epochs = 1;
   std::int64_t batch = 1;
   std::array<float, tasks> scales{};  ///< factor on each task's loss
-  bool timed = true;                  ///< whether Probe takes the steps
+  /// Of the rule's state, which is rounded stochastically if that is not fp32.
+  gramstep::DType states = gramstep::DType::float32;
+  bool timed = true;  ///< whether Probe takes the steps
 };
 
 /// What came out.

@@ -25,8 +25,9 @@ std::span<const float> row(const gs::Gradients& gradients, std::int64_t task) {
 
 }  // namespace
 
-bool Unfused::written_for(const gs::Rule& rule, const gs::Aggregator& aggregator) {
-  return std::visit(is_plain, rule) && std::visit(is_plain, aggregator);
+bool Unfused::written_for(const gs::OptimizerOptions& options) {
+  return std::visit(is_plain, options.rule) && std::visit(is_plain, options.aggregator) &&
+         options.precision == gs::Precision{};
 }
 
 Unfused::Unfused(Backend<float>& backend, const gs::Layout& layout, gs::Rule rule,

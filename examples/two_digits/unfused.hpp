@@ -19,7 +19,7 @@ namespace two_digits {
 class Unfused {
  public:
   /// Whether the step was written by hand for these options.
-  static bool written_for(const gramstep::Rule& rule, const gramstep::Aggregator& aggregator);
+  static bool written_for(const gramstep::OptimizerOptions& options);
 
   Unfused(Backend<float>& backend, const gramstep::Layout& layout, gramstep::Rule rule,
           gramstep::Aggregator aggregator);

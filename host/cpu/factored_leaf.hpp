@@ -60,10 +60,13 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
       for (float& column : sums.across) column = 0;
       const auto add = [&](float scale, const float* d, std::int64_t at, int count) {
         float* down = sums.down[row % kernels::tile_lines] + (at - line.begin);
-        for (int strip = 0; strip < count; strip += strip_columns) {
-          const int rest = count - strip;
-          sums.add(scale, d + strip, down + strip, rest < strip_columns ? rest : strip_columns);
-        }
+        for_runs(count, [&](int begin, int end) {
+          prefetch_run(d + begin + columns);  // the row below, where no prefetcher looks
+          for (int strip = begin; strip < end; strip += strip_columns) {
+            const int rest = end - strip;
+            sums.add(scale, d + strip, down + strip, rest < strip_columns ? rest : strip_columns);
+          }
+        });
       };
       with_gradient(a, by_element, line, segment, combined, add);
       a.matrices.sums[tile.row_sums + row * pieces] = sums.of_row();

@@ -123,8 +123,9 @@ template <class Update, Access Of, class Visit>
                                                  Runs<Update, Of>& runs, const float* d,
                                                  std::int64_t at, int count, const Visit& visit) {
   const auto* factors =
-      static_cast<const float*>(a.states[Update::row_factor]) + place.states[Update::row_factor];
-  float* columns = static_cast<float*>(a.states[Update::column]) + place.states[Update::column];
+      static_cast<const float*>(a.states[Update::row_factors]) + place.states[Update::row_factors];
+  float* columns = static_cast<float*>(a.states[Update::column_factors]) +
+                   place.states[Update::column_factors];
   const kernels::Positions positions(place, at);
   float factor[run_elements];
   std::int64_t row = -1;

@@ -34,13 +34,12 @@ class AdafactorStep {
       : o(options), state(its_state), take(std::pow(static_cast<double>(state.t), o.beta2_decay)) {}
 
   void operator()(const std::vector<Number>& g, std::vector<Number>& params) {
-    using std::sqrt;
     const auto size = static_cast<double>(params.size());
     if (params.empty()) return;
-    const std::vector<Number> v = state.rank >= 2 ? factored(g) : elementwise(g);
+    const std::vector<Number> roots = state.rank >= 2 ? factored(g) : elementwise(g);
     std::vector<Number> u;
     for (std::size_t i = 0; i < g.size(); ++i) {
-      u.push_back(g[i] * (Number(1) / sqrt(larger(v[i], Number(o.epsilon * o.epsilon)))));
+      u.push_back(g[i] * (Number(1) / larger(roots[i], Number(o.epsilon))));
     }
     const double rho = std::min(o.lr, 1 / std::sqrt(static_cast<double>(state.t)));
     const Number rms_p = norm(params) / Number(std::sqrt(size));
@@ -53,10 +52,16 @@ class AdafactorStep {
   }
 
  private:
+  /// Roots of second moments.
   std::vector<Number> elementwise(const std::vector<Number>& g) {
+    using std::sqrt;
     auto& v = state["variance"];
-    for (std::size_t i = 0; i < g.size(); ++i) v[i] = lerp(v[i], g[i] * g[i], Number(take));
-    return v;
+    std::vector<Number> roots;
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      v[i] = lerp(v[i], g[i] * g[i], Number(take));
+      roots.push_back(sqrt(v[i]));
+    }
+    return roots;
   }
 
   /// Toward the mean of these squares.
@@ -65,10 +70,11 @@ class AdafactorStep {
   }
 
   std::vector<Number> factored(const std::vector<Number>& g) {
+    using std::sqrt;
     const std::size_t rows = state.rows, columns = state.columns, matrix = rows * columns;
     auto& row_var = state.buffer("row_var", g.size() / columns);
     auto& col_var = state.buffer("col_var", g.size() / rows);
-    std::vector<Number> v(g.size());
+    std::vector<Number> roots(g.size());
     for (std::size_t m = 0; m < g.size() / matrix; ++m) {
       const auto at = [&](std::size_t i, std::size_t j) { return m * matrix + i * columns + j; };
       std::vector<Number> kept;
@@ -85,11 +91,12 @@ class AdafactorStep {
       const Number most = larger(mean(kept), Number(o.epsilon));
       for (std::size_t i = 0; i < rows; ++i) {
         for (std::size_t j = 0; j < columns; ++j) {
-          v[at(i, j)] = kept[i] / most * col_var[m * columns + j];
+          // Of each factor one over its root is rounded, not of the product: that is a rounding more.
+          roots[at(i, j)] = Number(1) * (sqrt(kept[i] / most) * sqrt(col_var[m * columns + j]));
         }
       }
     }
-    return v;
+    return roots;
   }
 
   const RuleOptions& o;

@@ -9,9 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "digits.hpp"
 #include "results.hpp"
+#include "statistics.hpp"
 #include "trainer.hpp"
 
 namespace gs = gramstep;
@@ -27,9 +29,10 @@ struct Outcome {
   int steps_told = 0;
 };
 
-/// Trains on 512 pairs for two epochs of 16 steps.
+/// Trains on 512 pairs for two epochs of 16 steps, or more.
 Outcome train_briefly(const std::string& rule, std::uint64_t seed,
-                      const std::string& aggregator = "PCGrad") {
+                      const std::string& aggregator = "PCGrad",
+                      gs::DType states = gs::DType::float32, int epochs = 2) {
   static const std::vector<Digit> digits = read_digits(TWO_DIGITS_DATA);
   const Split split = split_digits(static_cast<int>(digits.size()));
   const Data data{compose(digits, split.train, 512, seed), compose(digits, split.test, 100, 0)};
@@ -45,9 +48,10 @@ Outcome train_briefly(const std::string& rule, std::uint64_t seed,
                            {.run = run,
                             .rule = gs::rule_of(rule),
                             .aggregator = gs::aggregator_of(aggregator),
-                            .epochs = 2,
+                            .epochs = epochs,
                             .batch = 32,
-                            .scales = scales},
+                            .scales = scales,
+                            .states = states},
                            data, [&](const auto&... seen) {
                              log.write(run, seen...);
                              ++outcome.steps_told;
@@ -127,6 +131,27 @@ TEST(Train, LeavesOutWhatAnElementwiseMethodLacks) {
 TEST(Train, SaysWhatItSawOnMomenta) {
   EXPECT_TRUE(train_briefly("Adam", 1, "MoCo").result.on_momenta);
   EXPECT_FALSE(train_briefly("Adam", 1, "Sum").result.on_momenta);
+}
+
+/// State of 16 and of 8 bits ends within the spread of fp32's seeds.
+TEST(Train, WithNarrowStateEndsAsWithWide) {
+  const auto losses = [](gs::DType states) {
+    std::vector<double> all;
+    for (const std::uint64_t seed : {1, 2, 3, 4}) {
+      const RunResult result = train_briefly("Adam", seed, "PCGrad", states, 10).result;
+      all.push_back(result.losses[0] + result.losses[1]);
+    }
+    return all;
+  };
+  const std::vector<double> wide = losses(gs::DType::float32);
+  const auto [least, most] = std::ranges::minmax(wide);
+  for (const gs::DType states : {gs::DType::bfloat16, gs::DType::dynamic8}) {
+    const std::vector<double> narrow = losses(states);
+    EXPECT_NE(narrow, wide);
+    const double mean = spread_of(narrow).mean;
+    EXPECT_GE(mean, least) << gs::name_of(states);
+    EXPECT_LE(mean, most) << gs::name_of(states);
+  }
 }
 
 // With so little momentum the gradients are taken next to z, which goes where SGD goes: at y the two

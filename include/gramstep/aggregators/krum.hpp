@@ -46,7 +46,7 @@ struct Krum {
   }
   /// Doubles of scratch for K tasks: the distances, and what is kept a task.
   static constexpr std::int64_t scratch(int tasks) {
-    return std::int64_t{tasks} * tasks + 5 * tasks;
+    return std::int64_t{tasks} * tasks + 2 * tasks;
   }
   /// Throws InvalidArgument that names the option that is out of range.
   void validate(int tasks) const {
@@ -63,6 +63,7 @@ struct Krum {
     double* scores = distances + tasks * tasks;
     double* room = scores + tasks;
     double* squares = room;
+    double* largest = room;
     double* before = room;  // how many scores come before a task's
     solvers::for_each(x, tasks, [&](int i) { squares[i] = problem.gram[i * (tasks + 1)]; });
     x.sync();
@@ -72,7 +73,7 @@ struct Krum {
       distances[i * tasks + j] = distance == KrumDistance::plain ? sqrt(squared) : squared;
     });
     x.sync();
-    add_closest(x, distances, tasks, room, scores);
+    add_closest(x, distances, tasks, largest, scores);
     x.sync();
     solvers::for_each(x, tasks, [&](int i) { before[i] = 0; });
     x.sync();
@@ -86,49 +87,24 @@ struct Krum {
   }
 
  private:
-  /// scores_i = the sum of task i's smallest distances; its own, which is 0, is one of them. The
-  /// fewer of the two sorts are sought one after another: the smallest, or the largest, which are
-  /// left out then. Every task reads its column, which is its row; room: [4 K].
+  /// scores_i = the sum of task i's smallest distances; its own, which is 0, is one of them. The others are
+  /// taken out one by one: a sweep takes along the largest it has met, and those before move up a place.
+  /// Every task sweeps its column, which is its row.
   template <class X>
-  GRAMSTEP_BODY void add_closest(const X& x, const double* distances, int tasks, double* room,
+  GRAMSTEP_BODY void add_closest(const X& x, double* distances, int tasks, double* largest,
                                  double* scores) const {
-    const int closest = tasks - byzantine - 1;
-    const bool seek_smallest = 2 * closest < tasks;
-    const double sign = seek_smallest ? -1 : 1;  // the largest of the negative ones is the smallest
-    double* bound = room;                        // what was found last, and where
-    double* bound_at = bound + tasks;
-    double* best = bound_at + tasks;  // of what is left
-    double* best_at = best + tasks;
-    // Equal ones are found from the last to the first.
-    const auto is_left = [&](double value, int i, int j) {
-      return (value < bound[i]) | ((value == bound[i]) & (j < bound_at[i]));
-    };
-    solvers::for_each(x, tasks, [&](int i) {
-      best[i] = infinity;
-      best_at[i] = tasks;
-    });
-    for (int n = 0; n < (seek_smallest ? closest : tasks - closest); ++n) {
-      solvers::for_each(x, tasks, [&](int i) {
-        bound[i] = best[i];
-        bound_at[i] = best_at[i];
-        best[i] = -infinity;
-      });
+    for (int left_out = 0; left_out <= byzantine; ++left_out) {
+      solvers::for_each(x, tasks, [&](int i) { largest[i] = 0; });
       solvers::for_each_in_turn(x, tasks, tasks, [&](int i, int j) {
-        const double value = sign * distances[j * tasks + i];
-        const bool better = is_left(value, i, j) & (value >= best[i]);
-        best[i] = better ? value : best[i];
-        best_at[i] = better ? j : best_at[i];
+        double& place = distances[j * tasks + i];
+        const double value = place, carried = largest[i];
+        place = value < carried ? value : carried;
+        largest[i] = value < carried ? carried : value;
       });
     }
-    solvers::for_each(x, tasks, [&](int i) {
-      bound[i] = best[i];
-      bound_at[i] = best_at[i];
-      scores[i] = 0;
-    });
-    solvers::for_each_in_turn(x, tasks, tasks, [&](int i, int j) {
-      const double value = distances[j * tasks + i];
-      scores[i] += is_left(sign * value, i, j) != seek_smallest ? value : 0.0;
-    });
+    solvers::for_each(x, tasks, [&](int i) { scores[i] = 0; });
+    solvers::for_each_in_turn(x, tasks, tasks,
+                              [&](int i, int j) { scores[i] += distances[j * tasks + i]; });
   }
 };
 

@@ -17,7 +17,7 @@ struct AdafactorScalars {
   float take;  // 1 - beta2 of this step
   float d;     // most RMS of an update
   float epsilon1;  // least mean of a matrix's rows
-  float least;     // epsilon1^2: least second moment
+  float most;      // 1 / epsilon1: most that a gradient is multiplied by
   float epsilon2;  // least RMS of the parameters
 };
 
@@ -32,21 +32,24 @@ GRAMSTEP_BODY void settle(AdafactorScalars& s, const double* sums, const MatrixS
   s.lr = static_cast<float>(s.lr * scale / clip);
 }
 
+/// One over the root of a second moment, or of a factor of one; of 0 it is infinite.
+GRAMSTEP_BODY float inverse_root(float second) { return 1.0f / sqrtf(second); }
+
 /// The gradient over the root of its second moment.
-GRAMSTEP_BODY float direction(const AdafactorScalars& s, float g, float second) {
+GRAMSTEP_BODY float direction(const AdafactorScalars& s, float g, float inverse) {
   // A NaN must come through: comparisons with NaN are false.
-  return g * (1.0f / sqrtf(second < s.least ? s.least : second));
+  return g * (s.most < inverse ? s.most : inverse);
 }
 
-GRAMSTEP_BODY void measure(const AdafactorScalars& s, float g, float p, float second,
+GRAMSTEP_BODY void measure(const AdafactorScalars& s, float g, float p, float inverse,
                            float (&terms)[2]) {
-  const float u = direction(s, g, second);
+  const float u = direction(s, g, inverse);
   terms[0] = p * p;
   terms[1] = u * u;
 }
 
-GRAMSTEP_BODY void apply(const AdafactorScalars& s, float g, float& p, float second) {
-  p = s.keep * p - s.lr * direction(s, g, second);
+GRAMSTEP_BODY void apply(const AdafactorScalars& s, float g, float& p, float inverse) {
+  p = s.keep * p - s.lr * direction(s, g, inverse);
 }
 
 }  // namespace adafactor
@@ -61,43 +64,45 @@ struct AdafactorUpdate {
   GRAMSTEP_BODY static void measure(const Scalars& s, float g, float p, float* state,
                                     float (&terms)[2]) {
     state[0] = lerp(state[0], g * g, s.take);
-    adafactor::measure(s, g, p, state[0], terms);
+    adafactor::measure(s, g, p, adafactor::inverse_root(state[0]), terms);
   }
   GRAMSTEP_BODY static void settle(Scalars& s, const double* sums, const MatrixStack& segment) {
     adafactor::settle(s, sums, segment);
   }
   GRAMSTEP_BODY static void apply(const Scalars& s, float g, float& p, float* state) {
-    adafactor::apply(s, g, p, state[0]);
+    adafactor::apply(s, g, p, adafactor::inverse_root(state[0]));
   }
 };
 
-/// One element of a matrix, whose second moment is its row's factor times its column's mean square. These
-/// two are its states; a pass before the one that measures has brought them up to date.
+/// One element of a matrix, whose second moment is a product of what its row and its column keep. Its states are
+/// one over the roots of both, so that no element takes a root or divides: both passes over the elements are
+/// bound by memory. A pass before them has brought the states up to date.
 struct FactoredAdafactorUpdate {
   using Scalars = AdafactorScalars;
   static constexpr bool of_matrices = true, state_done_first = true, applies_gradient = true;
   static constexpr int states = 2;
-  static constexpr int row_factor = 0, column = 1, row = 2;
-  static constexpr std::array<StatePiece, 3> pieces{
-      {{"", Per::row}, {"col_var", Per::column}, {"row_var", Per::row}}};
+  static constexpr int row_factors = 0, column_factors = 1, column = 2, row = 3;
+  static constexpr std::array<StatePiece, 4> pieces{
+      {{"", Per::row}, {"", Per::column}, {"col_var", Per::column}, {"row_var", Per::row}}};
 
   /// What a row or a column keeps: before of its mean squares, then this step's.
   GRAMSTEP_BODY static float squares(const Scalars& s, float before, float mean) {
     return lerp(before, mean, s.take);
   }
-  /// The row's share of its elements' second moments; mean: of all rows of the matrix.
-  GRAMSTEP_BODY static float factor(const Scalars& s, float kept, float mean) {
-    return kept / (mean < s.epsilon1 ? s.epsilon1 : mean);
+  /// The row's and the column's share of their elements' inverse roots; mean: of all rows of the matrix.
+  GRAMSTEP_BODY static float row_factor(const Scalars& s, float kept, float mean) {
+    return adafactor::inverse_root(kept / (mean < s.epsilon1 ? s.epsilon1 : mean));
   }
+  GRAMSTEP_BODY static float column_factor(float kept) { return adafactor::inverse_root(kept); }
   GRAMSTEP_BODY static void measure(const Scalars& s, float g, float p, const float* state,
                                     float (&terms)[2]) {
-    adafactor::measure(s, g, p, state[row_factor] * state[column], terms);
+    adafactor::measure(s, g, p, state[row_factors] * state[column_factors], terms);
   }
   GRAMSTEP_BODY static void settle(Scalars& s, const double* sums, const MatrixStack& segment) {
     adafactor::settle(s, sums, segment);
   }
   GRAMSTEP_BODY static void apply(const Scalars& s, float g, float& p, const float* state) {
-    adafactor::apply(s, g, p, state[row_factor] * state[column]);
+    adafactor::apply(s, g, p, state[row_factors] * state[column_factors]);
   }
 };
 
@@ -165,7 +170,7 @@ struct Adafactor {
             static_cast<float>(1.0 / elementary::raised(t, -beta2_decay)),
             static_cast<float>(d),
             static_cast<float>(epsilon1),
-            static_cast<float>(epsilon1 * epsilon1),
+            static_cast<float>(1.0 / epsilon1),
             static_cast<float>(epsilon2)};
   }
 };

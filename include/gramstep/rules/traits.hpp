@@ -133,10 +133,11 @@ inline constexpr bool applies_gradient = [] {
 /// Whether an update keeps sums by row and by column in the place of one number an element. It has
 ///   float squares(const Scalars&, float before, float mean)  what a row or column keeps of the mean of
 ///                                                           its squares
-///   float factor(const Scalars&, float row, float mean)      of a row, from what all rows keep on average
-/// and buffers named by row_factor, column and row; measure and apply are handed the first two.
+///   float row_factor(const Scalars&, float row, float mean)  of a row, from what all rows keep on average
+///   float column_factor(float column)                       of a column
+/// and buffers numbered row_factors, column_factors, column and row; measure and apply are handed the first two.
 template <class Update>
-concept Factored = requires { &Update::factor; };
+concept Factored = requires { &Update::row_factor; };
 
 /// Whether what an update left in a buffer is made orthogonal before it is applied, matrix by matrix:
 /// the buffer's number is `orthogonalized`, and the scalars' `scale` brings it to length 1.
