@@ -36,9 +36,8 @@ OptimizerOptions options_of(const gramstep_options& from);
 AggregationOptions options_of(const gramstep_aggregation_options& from);
 
 /// A type of numbers. Throws InvalidArgument for another value; `what` names it.
-DType dtype_of_c(
-    const char* what, std::int32_t value,
-    const char* expected = "GRAMSTEP_FLOAT32, GRAMSTEP_BFLOAT16 or GRAMSTEP_FLOAT16");
+DType dtype_of_c(const char* what, std::int32_t value,
+                 const char* expected = "GRAMSTEP_FLOAT32, GRAMSTEP_BFLOAT16 or GRAMSTEP_FLOAT16");
 
 /// The schedule of a text, or a constant learning rate for null.
 Schedule schedule_or_constant(const char* text);

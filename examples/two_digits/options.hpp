@@ -26,8 +26,8 @@ struct Options {
   std::string evaluate = "test";    ///< test or validation
   gramstep::DType states = gramstep::DType::float32;  ///< of the rules' state
   std::string device = "auto";                        ///< auto, cpu or cuda
-  int threads = 1;                  ///< CPU threads; a network this small gains nothing from more
-  std::string data;                 ///< digits.csv.gz
+  int threads = 1;   ///< CPU threads; a network this small gains nothing from more
+  std::string data;  ///< digits.csv.gz
   std::string output = "two_digits_output";
 
   /// Training runs that measure one learning rate.

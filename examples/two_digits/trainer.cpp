@@ -65,9 +65,7 @@ std::array<float, tasks> losses_for_step(std::array<float, tasks> losses,
 
 gs::Precision precision_of(const RunOptions& options) {
   if (options.states == gs::DType::float32) return {};
-  return {.states = options.states,
-          .rounding = gs::Rounding::stochastic,
-          .seed = options.run.seed};
+  return {.states = options.states, .rounding = gs::Rounding::stochastic, .seed = options.run.seed};
 }
 
 bool uses_momenta(const gs::Aggregator& aggregator) {

@@ -11,6 +11,9 @@ namespace {
 constexpr int strip_columns = 4 * kernels::tile_lanes;
 static_assert(run_elements % strip_columns == 0);
 
+/// How far ahead a tile is fetched, in elements of it: rows below, where no prefetcher looks.
+constexpr int tile_distance = 1024;
+
 /// The sums of a tile, as a GPU's block has them.
 struct TileSums {
   alignas(64) float across[strip_columns];  // of a row, by column modulo these
@@ -54,6 +57,7 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
     if (!segment.active) continue;
     const std::int64_t columns = a.matrices.places[tile.segment].stack.columns;
     const std::int64_t pieces = (columns + kernels::tile_width - 1) / kernels::tile_width;
+    const std::int64_t ahead = columns * ((tile_distance + tile.columns - 1) / tile.columns);
     TileSums sums{};
     for (int row = 0; row < tile.rows; ++row) {
       const kernels::Chunk line{tile.begin + row * columns, tile.columns, tile.segment};
@@ -61,7 +65,7 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
       const auto add = [&](float scale, const float* d, std::int64_t at, int count) {
         float* down = sums.down[row % kernels::tile_lines] + (at - line.begin);
         for_runs(count, [&](int begin, int end) {
-          prefetch_run(d + begin + columns);  // the row below, where no prefetcher looks
+          prefetch_run(d + begin + ahead);
           for (int strip = begin; strip < end; strip += strip_columns) {
             const int rest = end - strip;
             sums.add(scale, d + strip, down + strip, rest < strip_columns ? rest : strip_columns);

@@ -45,6 +45,11 @@ struct StagedRows {
 /// What a pass does with a run: whether it reads and writes state, and writes parameters.
 struct Access {
   bool read_states, write_states, write_params;
+
+  /// How far ahead it fetches: what is only read is as rows are.
+  constexpr int distance() const {
+    return write_states || write_params ? rule_distance : row_distance;
+  }
 };
 
 /// Parameters and states of one run in fp32: in place, or, where they are stored in another way, in L1.
@@ -64,7 +69,7 @@ class Runs {
   [[gnu::always_inline]] void begin(std::int64_t at, int count) {
     if (plain_) {
       params = static_cast<float*>(a_.params) + at;
-      prefetch_run(params + rule_distance);
+      prefetch_run(params + Of.distance());
     } else {
       params = params_;
       widen_params(a_, first_step_, at, count, params_);
@@ -74,7 +79,7 @@ class Runs {
       if (a_.storage.states == DType::float32) {
         states[s] = static_cast<float*>(a_.states[s]) + (at + to_state_[s]);
         // A stream that is fetched and not looked at costs as much as any other.
-        if constexpr (Of.read_states) prefetch_run(states[s] + rule_distance);
+        if constexpr (Of.read_states) prefetch_run(states[s] + Of.distance());
       } else {
         states[s] = states_[s];
         if constexpr (Of.read_states) widen_state(s, at, count);
@@ -124,8 +129,8 @@ template <class Update, Access Of, class Visit>
                                                  std::int64_t at, int count, const Visit& visit) {
   const auto* factors =
       static_cast<const float*>(a.states[Update::row_factors]) + place.states[Update::row_factors];
-  float* columns = static_cast<float*>(a.states[Update::column_factors]) +
-                   place.states[Update::column_factors];
+  float* columns =
+      static_cast<float*>(a.states[Update::column_factors]) + place.states[Update::column_factors];
   const kernels::Positions positions(place, at);
   float factor[run_elements];
   std::int64_t row = -1;
@@ -135,7 +140,7 @@ template <class Update, Access Of, class Visit>
     int last = (first / run_elements + 1) * run_elements;  // as runs of any other update end
     if (last > count) last = count;
     if (rest < last - first) last = first + static_cast<int>(rest);
-    prefetch_run(d + first + rule_distance);
+    prefetch_run(d + first + Of.distance());
     if (row != position.row) {
       row = position.row;
       for (float& each : factor) each = factors[row];
@@ -159,7 +164,7 @@ template <class Update, Access Of, class Visit>
     over_row_runs(a, place, runs, d, at, count, visit);
   } else {
     for_runs(count, [&](int first, int last) {
-      prefetch_run(d + first + rule_distance);
+      prefetch_run(d + first + Of.distance());
       runs.begin(at + first, last - first);
       visit(first, last, runs);
       runs.end(at + first, last - first);

@@ -161,8 +161,8 @@ TEST(Unfused, LeavesOptionsItWasNotWrittenForToTheLibrary) {
   EXPECT_FALSE(written_for(gs::Lion{}, gs::Sum{}));
   EXPECT_FALSE(written_for(gs::SGD{.momentum = 0.9, .nesterov = true}, gs::Sum{}));
   EXPECT_FALSE(written_for(gs::Adam{}, gs::Mean{}));
-  EXPECT_FALSE(Unfused::written_for(
-      {.rule = gs::Adam{}, .precision = {.states = gs::DType::bfloat16}}));
+  EXPECT_FALSE(
+      Unfused::written_for({.rule = gs::Adam{}, .precision = {.states = gs::DType::bfloat16}}));
 }
 
 }  // namespace
