@@ -90,8 +90,9 @@ def adafactor_step(rule: Rule, numbers: StepNumbers, g: Bounded, p: Bounded, sta
     variance = torchs_lerp(state["variance"], g * g, take)
     factor = row / maximum(means(rule, numbers, row, -2), bounded(least))
     # One over the root of each factor is rounded, not of their product: that is a rounding more.
-    roots = where(matrix, sqrt(factor) * sqrt(column) * given(np.ones(g.value.shape)), sqrt(variance))
-    u = given(np.ones(g.value.shape)) / maximum(roots, bounded(least)) * g
+    one = given(np.ones(g.value.shape))
+    roots = where(matrix, sqrt(factor) * sqrt(column) * one, sqrt(variance))
+    u = one / maximum(roots, bounded(least)) * g
     over = root_mean_squares(numbers, u) * (1 / rule["d"])
     scale = maximum(root_mean_squares(numbers, p), bounded(least_rms))
     alpha = scale / maximum(over, bounded(1.0)) * np.minimum(numbers.lr, 1 / np.sqrt(numbers.t))

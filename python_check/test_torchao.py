@@ -101,9 +101,9 @@ def test_both_round_a_bf16_parameter_to_a_neighbour(network: Network) -> None:
 
 
 def test_the_first_step_with_8_bits_is_theirs(network: Network) -> None:
-    """From a state of zeros the step is fp32's, whatever the moments are stored as. torchao takes the
-    bias corrections in fp32, in which 1 - 0.999 is wrong by half a unit of 1, and its root by half as
-    much of itself."""
+    """From a state of zeros the step is fp32's, whatever the moments are stored as. torchao takes
+    the bias corrections in fp32, in which 1 - 0.999 is wrong by half a unit of 1, and its root by
+    half as much of itself."""
     start = network.initial(2)
     gradient = network.gradient(start, network.batches(1)[0])
     runs = (
