@@ -28,6 +28,7 @@ def measured(folder: Folder) -> list[Section]:
         beside_libraries(folder),
         beside_others(folder, "cpu"),
         rules(folder),
+        precisions(folder),
         weights(folder, "cpu"),
         solves(folder),
     ]
@@ -70,6 +71,26 @@ def rules(folder: Folder) -> Section:
     ]
     header = ["rule", "ms", "of floor", "by hand"]
     return Section("Rules", said, markdown(header, rows))
+
+
+def precisions(folder: Folder) -> Section:
+    """Some rules with parameters, gradients and state of other types."""
+    rules: list[str] = []
+    found: dict[str, dict[str, float | None]] = {}
+    for name, each in folder.benchmarks["cpu"]:
+        kind, _, rule = name.what.partition("/")
+        if kind != "precision":
+            continue
+        if rule not in rules:
+            rules.append(rule)
+        found.setdefault(name.variant, {})[rule] = each.get("ratio")
+    rows = [[stored, *(figure(of.get(rule)) for rule in rules)] for stored, of in found.items()]
+    said = [
+        f"Of floor, which is a stream of as many bytes; one task, {size_name(LARGE)} parameters, "
+        f"from {folder.link('cpu')}. *bf16* is of parameters and gradients unless it says more."
+    ]
+    header = ["stored as", *(f"`{rule}`" for rule in rules)]
+    return Section("Precisions", said, markdown(header, rows))
 
 
 def solves(folder: Folder) -> Section:

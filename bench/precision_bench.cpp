@@ -11,6 +11,7 @@ namespace {
 struct Stored {
   std::string name;
   Precision precision;
+  bool all_outputs = false;  // a copy of the parameters, their mean, and gradients left at zero
 };
 
 std::vector<Stored> every_precision() {
@@ -29,24 +30,36 @@ std::vector<Stored> every_precision() {
        {.params = bfloat16,
         .gradients = bfloat16,
         .states = bfloat16,
-        .rounding = Rounding::stochastic}}};
+        .rounding = Rounding::stochastic}},
+      {"8-bit-states", {.states = dynamic8}},
+      {"8-bit-states-stochastic", {.states = dynamic8, .rounding = Rounding::stochastic}},
+      {"all-outputs", {}, true}};
 }
 
 /// A step of one task, and what of memory it reads and writes.
 struct Rig {
   Case which;
   Precision precision;
+  bool all_outputs;
   Floats params{which.size}, gradient{which.size};  // as much memory as any type takes
+  Floats copy{all_outputs ? which.size : 0};
   Optimizer optimizer;
 
-  Rig(const Case& its_case, const Precision& its_precision)
+  Rig(const Case& its_case, const Stored& stored)
       : which(its_case),
-        precision(its_precision),
-        optimizer(which.layout(),
-                  {.rule = rule_of(which.rule), .precision = precision, .device = cpu()}) {
+        precision(stored.precision),
+        all_outputs(stored.all_outputs),
+        optimizer(which.layout(), options()) {
     fill(params, precision.params, 0);
     fill(gradient, precision.gradients, 1);
     for (int step = 0; step < Stages::steps; ++step) this->step();
+  }
+
+  OptimizerOptions options() const {
+    OptimizerOptions options{.rule = rule_of(which.rule), .precision = precision, .device = cpu()};
+    options.zero_gradients = all_outputs;
+    if (all_outputs) options.ema_decay = 0.999;
+    return options;
   }
 
   /// Numbers uniform in [-1, 1) as that type stores them.
@@ -57,15 +70,18 @@ struct Rig {
   }
 
   void step() {
+    const void* const row = gradient.data();
     optimizer.step({params.data(), which.size, precision.params},
-                   ConstBuffer(gradient.data(), which.size, precision.gradients));
+                   {.rows = {&row, 1, precision.gradients}, .row_size = which.size},
+                   {.copy = {copy.data(), all_outputs ? which.size : 0, DType::float32}});
   }
 
   std::vector<Stream> streams() {
     const bool written_only = precision.master == Master::float32;
     std::vector<Stream> found{
         {params.data(), which.size * size_of(precision.params), !written_only},
-        {gradient.data(), which.size * size_of(precision.gradients), false}};
+        {gradient.data(), which.size * size_of(precision.gradients), all_outputs}};
+    if (all_outputs) found.push_back({copy.data(), 4 * which.size, false});
     for (const std::string_view name : optimizer.state_names()) {
       const Buffer state = optimizer.stored_state(name);
       found.push_back({state.data, state.size * size_of(state.dtype), true});
@@ -83,7 +99,7 @@ std::int64_t bytes_of(const std::vector<Stream>& streams) {
 
 void measure(benchmark::State& state, const Case& which, const Stored& stored,
              const Extent& extent) {
-  Rig rig(which, stored.precision);
+  Rig rig(which, stored);
   const std::vector<Stream> streams = rig.streams();
   const auto bytes = always(bytes_of(streams));
   compare(

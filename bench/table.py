@@ -23,9 +23,13 @@ class Target:
 LARGE = "N:16777216"
 GPU_LARGE = "N:(67108864|1000000000)"
 PCGRAD = "torch/cpu/pcgrad.*"
+PRECISIONS = "precision/.*/(.*master|remainder|kahan|bf16-(gradients|states))"
 TARGETS = [
     Target("AdamW: of an in-place stream", f"update/AdamW/K:1/{LARGE}", "ratio", 1.00),
     Target("every rule: of its own streams", f"update/[^/]+/K:1/{LARGE}", "ratio", 0.93),
+    Target("masters, 16-bit gradients or state", PRECISIONS, "ratio", 0.93),
+    Target("stochastic rounding", "precision/.*/stochastic", "ratio", 0.85),
+    Target("copy, mean and zeros beside a step", "precision/.*/all-outputs", "ratio", 0.93),
     Target("AdamW, 4096 segments of 1024", "update/AdamW/K:1/.*segments:4096", "ratio", 0.90),
     Target("AdamW, subnormal state: of normal speed", ".*/subnormal", "normal.times", 0.95),
     Target("gram, K = 2 to 8: of reading", f"gram/K:[248]/{LARGE}", "ratio", 0.95),

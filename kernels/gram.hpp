@@ -48,23 +48,32 @@ GRAMSTEP_BODY void block_sums(const X& x, const T (&values)[Count], double (*roo
   }
 }
 
-/// Adds the products of all pairs of `tasks` <= Rows rows at Width elements to sums.
-template <int Rows, int Width, class Type>
+/// Adds the products of all pairs of `tasks` <= Rows rows at Width elements to sums; of as many more Turns - 1
+/// times, `apart` elements further on, all of which are on their way before the first is looked at.
+template <int Rows, int Width, int Turns, class Type>
 GRAMSTEP_BODY void add_products(Type type, const void* const* rows, int tasks, std::int64_t at,
-                                float (&sums)[pairs_of(Rows)]) {
-  float row[Rows][Width] = {};
+                                int apart, float (&sums)[pairs_of(Rows)]) {
+  float row[Turns][Rows][Width] = {};
   GRAMSTEP_UNROLL
-  for (int k = 0; k < Rows; ++k) {
-    if (k < tasks) load(type, rows[k], at, row[k]);
-  }
-  int pair = 0;
-  GRAMSTEP_UNROLL
-  for (int i = 0; i < Rows; ++i) {
+  for (int turn = 0; turn < Turns; ++turn) {
     GRAMSTEP_UNROLL
-    for (int j = i; j < Rows; ++j) {
+    for (int k = 0; k < Rows; ++k) {
+      if (Rows <= 2 || k < tasks) load(type, rows[k], at + turn * apart, row[turn][k]);
+    }
+  }
+  GRAMSTEP_UNROLL
+  for (int turn = 0; turn < Turns; ++turn) {
+    int pair = 0;
+    GRAMSTEP_UNROLL
+    for (int i = 0; i < Rows; ++i) {
       GRAMSTEP_UNROLL
-      for (int c = 0; c < Width; ++c) sums[pair] = fmaf(row[i][c], row[j][c], sums[pair]);
-      ++pair;
+      for (int j = i; j < Rows; ++j) {
+        GRAMSTEP_UNROLL
+        for (int c = 0; c < Width; ++c) {
+          sums[pair] = fmaf(row[turn][i][c], row[turn][j][c], sums[pair]);
+        }
+        ++pair;
+      }
     }
   }
 }
@@ -86,13 +95,19 @@ GRAMSTEP_BODY void chunk_products(const X& x, Type type, const Chunk& chunk, boo
                                   float (&sums)[pairs_of(Rows)]) {
   const std::int64_t begin = chunk.begin - origin;
   const int vectors = aligned ? chunk.count / 4 : 0;
-  // The four sweeps of a full chunk: where rows are few, all reads are to be on their way.
-  GRAMSTEP_UNROLL_BY((Rows <= 2 ? 4 : 1))
-  for (int i = x.thread(); i < vectors; i += x.threads()) {
-    add_products<Rows, 4>(type, rows, tasks, begin + 4 * i, sums);
+  // The four sweeps of a full chunk in one turn, where rows are few.
+  constexpr int turns = Rows <= 2 ? 4 : 1;
+  int i = x.thread();
+  GRAMSTEP_UNROLL_BY(1)
+  for (; i + (turns - 1) * x.threads() < vectors; i += turns * x.threads()) {
+    add_products<Rows, 4, turns>(type, rows, tasks, begin + 4 * i, 4 * x.threads(), sums);
   }
-  for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
-    add_products<Rows, 1>(type, rows, tasks, begin + i, sums);
+  GRAMSTEP_UNROLL_BY(1)
+  for (; turns > 1 && i < vectors; i += x.threads()) {
+    add_products<Rows, 4, 1>(type, rows, tasks, begin + 4 * i, 0, sums);
+  }
+  for (i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
+    add_products<Rows, 1, 1>(type, rows, tasks, begin + i, 0, sums);
   }
 }
 
