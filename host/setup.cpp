@@ -45,6 +45,11 @@ kernels::StepState fresh_step(const OptimizerOptions& options) {
   return step;
 }
 
+/// Memory of no elements is none.
+kernels::Output output_of(const Buffer& buffer) {
+  return {buffer.size > 0 ? buffer.data : nullptr, buffer.dtype};
+}
+
 }  // namespace
 
 kernels::Zeroed zeroed(const StepMemory& memory) {
@@ -162,8 +167,8 @@ kernels::Storage Setup::storage(const Outputs& outputs, void* beside_params, voi
           .ema = static_cast<float*>(ema),
           .ema_taken = static_cast<float>(1.0 - ema_decay.value_or(0.0)),
           .zeroes = zero_gradients,
-          .copy = {outputs.copy.data, outputs.copy.dtype},
-          .delta = {outputs.delta.data, outputs.delta.dtype}};
+          .copy = output_of(outputs.copy),
+          .delta = output_of(outputs.delta)};
 }
 
 int Setup::params_states() const {

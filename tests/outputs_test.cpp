@@ -59,6 +59,17 @@ TEST(Outputs, ACopyIsTheParametersAfterTheStep) {
   }
 }
 
+/// Memory of no elements is none, wherever it points.
+TEST(Outputs, NothingIsWrittenWhereThereAreNoElements) {
+  Pair pair(AdamW{}, {});
+  std::vector<float> untouched(static_cast<std::size_t>(pair.plain.optimizer.layout().size()), 7);
+  pair.draw();
+  pair.plain.step();
+  pair.step_other({.copy = {untouched.data(), 0, fp32}, .delta = {untouched.data(), 0, fp32}});
+  EXPECT_TRUE(same_bits(pair.other.params.numbers(), pair.plain.params.numbers()));
+  EXPECT_EQ(std::ranges::count(untouched, 7.0f), std::ssize(untouched));
+}
+
 TEST(Outputs, ADeltaIsWhatTheStepWouldAdd) {
   for (const Rule& rule : some_rules) {
     for (const DType dtype : {fp32, bf16}) {
