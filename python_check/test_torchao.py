@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchao.optim import AdamW8bit, _AdamW
 
 from digits import SHAPES, Network
 from gramstep_c import DType, Optimizer, Precision, Rounding
+
+torchao = pytest.importorskip("torchao.optim")
 
 BF16 = torch.bfloat16
 LR = 3e-3
@@ -64,7 +65,7 @@ class Ours:
 
 
 def bf16_theirs(params: Any) -> Any:
-    return _AdamW(params, lr=LR, bf16_stochastic_round=True)
+    return torchao._AdamW(params, lr=LR, bf16_stochastic_round=True)
 
 
 def bf16_ours(seed: int) -> Precision:
@@ -108,7 +109,7 @@ def test_the_first_step_with_8_bits_is_theirs(network: Network) -> None:
     gradient = network.gradient(start, network.batches(1)[0])
     runs = (
         Ours(network, Precision(states=DType.DYNAMIC8), start.clone()),
-        Theirs(network, lambda p: AdamW8bit(p, lr=LR), start.clone()),
+        Theirs(network, lambda p: torchao.AdamW8bit(p, lr=LR), start.clone()),
     )
     for run in runs:
         run.step(gradient)
@@ -150,7 +151,9 @@ def test_training_with_8_bits_ends_where_theirs_does(network: Network) -> None:
         return Ours(network, kept, params)
 
     ours = losses(network, make, torch.float32)
-    theirs = losses(
-        network, lambda _, p: Theirs(network, lambda q: AdamW8bit(q, lr=LR), p), torch.float32
-    )
+
+    def make_theirs(_: int, params: torch.Tensor) -> Theirs:
+        return Theirs(network, lambda p: torchao.AdamW8bit(p, lr=LR), params)
+
+    theirs = losses(network, make_theirs, torch.float32)
     assert_trains_alike(ours, theirs)
