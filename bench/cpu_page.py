@@ -84,7 +84,7 @@ def precisions(folder: Folder) -> Section:
         if rule not in rules:
             rules.append(rule)
         found.setdefault(name.variant, {})[rule] = each.get("ratio")
-    rows = [[stored, *(figure(of.get(rule)) for rule in rules)] for stored, of in found.items()]
+    rows = [[f"`{name}`", *(figure(of.get(rule)) for rule in rules)] for name, of in found.items()]
     said = [
         f"Of floor, which is a stream of as many bytes; one task, {size_name(LARGE)} parameters, "
         f"from {folder.link('cpu')}. *bf16* is of parameters and gradients unless it says more."
