@@ -39,6 +39,8 @@ inline const RuleCase rule_cases[] = {
     // Segments with a ratio, and those of a group without weight decay.
     {"LAMB", LAMB{.lr = 0.01, .weight_decay = 0.1}},
     {"LAMBPartly", LAMB{.lr = 0.01, .always_adapt = false, .maximize = true}},
+    // 0 / 0 for what a chunk does not have.
+    {"LAMBWithoutEpsilon", LAMB{.lr = 0.01, .epsilon = 0}},
     {"LARS", LARS{.lr = 0.1, .weight_decay = 0.01, .trust_coefficient = 0.1}},
     {"LARSPartly", LARS{.lr = 0.1, .nesterov = true, .always_adapt = false}},
     {"Adafactor", Adafactor{.lr = 0.1, .weight_decay = 0.1}},
