@@ -1,17 +1,15 @@
-// The CUDA backend: device memory, and the three launches of a step.
+// The CUDA backend: the three launches of a step, and what is asked of a device.
 #include <algorithm>
 #include <utility>
 
 #include "host/backend.hpp"
-#include "kernels/device_array.cuh"
 #include "kernels/launch.hpp"
-#include "kernels/orthogonalizer.hpp"
+#include "kernels/optimizer_memory.cuh"
 
 namespace gramstep::host {
 namespace {
 
 using kernels::check;
-using kernels::DeviceArray;
 using kernels::settle;
 
 /// Makes a device current for as long as it lives.
@@ -40,9 +38,6 @@ const Setup& with_device(const Setup& setup) {
   return setup;
 }
 
-/// Bytes between state buffers, whose sizes are multiples of segment_alignment elements: all begin on 16.
-constexpr std::int64_t state_apart = 0;
-
 bool on_vectors(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 bool on_vectors(const Rows& rows) {
   for (int k = 0; k < rows.count; ++k) {
@@ -51,69 +46,11 @@ bool on_vectors(const Rows& rows) {
   return true;
 }
 
-/// All device memory of an optimizer; made and freed with its device current.
-struct Memory {
-  explicit Memory(const Setup& setup)
-      : chunks(setup.work.chunks, "the chunk table"),
-        spans(setup.work.spans, "the span table"),
-        groups(setup.groups, "groups"),
-        segments(setup.segments, "segments"),
-        projection_spans(setup.work.projection_spans, "the projection table"),
-        segment_chunks(setup.work.segment_chunks, "the segment table"),
-        measures(std::ssize(setup.work.chunks) * rules::max_measures, "norms by segment"),
-        step(std::vector{setup.initial}, "the step's state"),
-        plan(setup.fresh_plan(), "the plan"),
-        states(setup.state_offset(setup.states, state_apart), "the rule's state", home(setup)),
-        places(setup.places.segments, "the places of segments' state"),
-        tiles(setup.places.tiles, "the tiles of matrices"),
-        lines(setup.places.lines, "the lines of matrices"),
-        matrix_sums(setup.places.sums, "sums by row and column"),
-        momenta(setup.momenta(), "momenta of the tasks", home(setup)),
-        partials(setup.look ? setup.work.partials(setup.tasks) : 0, "partial Gram matrices"),
-        scratch(setup.shape.projections * setup.scratch, "the plan's scratch") {
-    if (!setup.places.batches.empty()) {
-      orthogonalizer = std::make_unique<kernels::Orthogonalizer>(setup.places.batches);
-    }
-    if (setup.initial_state == 0) return;
-    std::vector<char> initial;
-    for (int s = 0; s < setup.states; ++s) {
-      initial.resize(static_cast<std::size_t>(setup.state_offset(s, state_apart)));
-      const std::vector<char> buffer = setup.initial_buffer(s);
-      initial.insert(initial.end(), buffer.begin(), buffer.end());
-    }
-    initial.resize(static_cast<std::size_t>(setup.state_offset(setup.states, state_apart)));
-    states.write(initial.data());
-  }
-
-  static kernels::Home home(const Setup& setup) {
-    return setup.offload_state ? kernels::Home::host : kernels::Home::device;
-  }
-
-  DeviceArray<kernels::Chunk> chunks;
-  DeviceArray<kernels::Span> spans;
-  DeviceArray<kernels::GroupSettings> groups;
-  DeviceArray<kernels::SegmentState> segments;
-  DeviceArray<std::int32_t> projection_spans;
-  DeviceArray<std::int32_t> segment_chunks;
-  DeviceArray<double> measures;
-  DeviceArray<kernels::StepState> step;
-  DeviceArray<double> plan;
-  DeviceArray<char> states;
-  DeviceArray<kernels::SegmentPlace> places;
-  DeviceArray<kernels::Tile> tiles;
-  DeviceArray<kernels::Lines> lines;
-  DeviceArray<double> matrix_sums;
-  DeviceArray<float> momenta;
-  DeviceArray<double> partials;
-  DeviceArray<double> scratch;
-  std::unique_ptr<kernels::Orthogonalizer> orthogonalizer;
-};
-
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const Setup& setup) : setup_(with_device(setup)) {
     const CurrentDevice current(ordinal());
-    memory_ = std::make_unique<Memory>(setup);
+    memory_ = std::make_unique<kernels::OptimizerMemory>(setup);
     settle();
   }
   ~CudaBackend() override {
@@ -295,7 +232,8 @@ class CudaBackend final : public Backend {
   }
   void* state_at(int index) const {
     if (index == setup_.states) return memory_->momenta.data();
-    return memory_->states.data() + setup_.state_offset(index, state_apart);
+    return memory_->states.data() +
+           setup_.state_offset(index, kernels::OptimizerMemory::state_apart);
   }
 
   void copy_state(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind) const {
@@ -370,7 +308,7 @@ class CudaBackend final : public Backend {
   }
 
   const Setup& setup_;
-  std::unique_ptr<Memory> memory_;
+  std::unique_ptr<kernels::OptimizerMemory> memory_;
 };
 
 }  // namespace
