@@ -44,10 +44,6 @@ target_link_libraries(gramstep_host PRIVATE OpenMP::OpenMP_CXX)
 set_source_files_properties(host/cpu/gram_leaves.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
 # Compilers' own headers of AVX-512 leave a register undefined on purpose, which g++ warns of where Eigen
 # uses them.
-# A loop that clears a kilobyte is no call of memset, nor `rep stos`, which takes 40 ns to begin: half of what a row
-# of a tile takes.
-set_source_files_properties(host/cpu/leaves.cpp PROPERTIES
-    COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
 set_source_files_properties(host/cpu/product_leaves.cpp PROPERTIES
     COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 function(gramstep_add_leaves isa)

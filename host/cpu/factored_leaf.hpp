@@ -11,7 +11,8 @@ namespace {
 constexpr int strip_columns = 4 * kernels::tile_lanes;
 static_assert(run_elements % strip_columns == 0);
 
-/// How far ahead a tile is fetched, in elements of it: rows below, where no prefetcher looks.
+/// How far ahead a tile is fetched, in elements of it: rows below, where no prefetcher looks. The pass takes 0.49 to
+/// 0.53 of the time of reading 12 bytes an element here, 0.58 to 0.74 at 512, 0.52 to 0.58 at 2048 (Zen 4).
 constexpr int tile_distance = 1024;
 
 /// The sums of a tile, as a GPU's block has them.

@@ -46,7 +46,8 @@ struct StagedRows {
 struct Access {
   bool read_states, write_states, write_params;
 
-  /// How far ahead it fetches: what is only read is as rows are.
+  /// How far ahead it fetches: what is only read is as rows are. Adafactor's measuring pass takes 0.85 to 0.99 of the
+  /// time of reading 12 bytes an element so, and 0.90 to 1.18 as rules that write fetch (Zen 4).
   constexpr int distance() const {
     return write_states || write_params ? rule_distance : row_distance;
   }

@@ -75,8 +75,8 @@ struct AdafactorUpdate {
 };
 
 /// One element of a matrix, whose second moment is a product of what its row and its column keep. Its states are
-/// one over the roots of both, so that no element takes a root or divides: both passes over the elements are
-/// bound by memory. A pass before them has brought the states up to date.
+/// one over the roots of both, so that no element takes a root or divides. A pass before the two over the elements has
+/// brought the states up to date.
 struct FactoredAdafactorUpdate {
   using Scalars = AdafactorScalars;
   static constexpr bool of_matrices = true, state_done_first = true, applies_gradient = true;
