@@ -1,8 +1,8 @@
 // All benchmarks of the CUDA backend: cuda_bench [--quick] [Google Benchmark's options].
 //
 // The floor is a device copy that reads and writes as many bytes; beside gram stands a kernel that only
-// reads as many, beside small steps a graph of three empty kernels. Caches are flushed before every
-// run; times are CUDA events'. Without a device it says so and measures nothing; with
+// reads as many, beside small steps a graph of three empty kernels, beside the plan an empty kernel.
+// Caches are flushed before every run but those of `warm` steps; times are CUDA events'. Without a device it says so and measures nothing; with
 // GRAMSTEP_REQUIRE_GPU=1 that is a failure.
 #include <cstdio>
 #include <cstdlib>
@@ -33,6 +33,11 @@ class Gpu {
   /// By CUDA events, caches cold.
   double time(const std::function<void()>& run) const {
     check(cudaMemsetAsync(flushed_.data(), 0, flushed_.bytes(), stream_), "cudaMemsetAsync");
+    return time_warm(run);
+  }
+
+  /// By CUDA events, caches as the run before left them.
+  double time_warm(const std::function<void()>& run) const {
     check(cudaEventRecord(begin_, stream_), "cudaEventRecord");
     run();
     check(cudaEventRecord(end_, stream_), "cudaEventRecord");
@@ -96,14 +101,20 @@ class Graph {
   cudaGraphExec_t ready_ = nullptr;
 };
 
-enum class Subject { gram, update, step };
+enum class Subject { gram, plan, update, step, warm };
 
 /// Up to here launches take more of a step's time than memory does.
 constexpr std::int64_t small = 1'000'000;
 
 std::string subject_name(Subject subject, const Case& which) {
-  if (subject == Subject::gram) return which.name("cuda/gram");
-  return which.name((subject == Subject::update ? "cuda/update/" : "cuda/step/") + which.rule);
+  switch (subject) {
+    case Subject::gram: return which.name("cuda/gram");
+    case Subject::plan: return which.name("cuda/plan/" + which.rule);
+    case Subject::update: return which.name("cuda/update/" + which.rule);
+    case Subject::step: return which.name("cuda/step/" + which.rule);
+    case Subject::warm: break;
+  }
+  return which.name("cuda/step/" + which.rule) + "/warm";
 }
 
 /// Bytes that the subject reads and writes.
@@ -124,9 +135,12 @@ void measure(benchmark::State& state, Subject subject, const Case& which, const 
   const DeviceFloats params(layout.size());
   params.fill(3);
   const auto bytes = always(bytes_moved(subject, which));
-  const auto timer = [&](const std::function<void()>& run) { return gpu.time(run); };
+  const bool warm = subject == Subject::warm;
+  const auto timer = [&](const std::function<void()>& run) {
+    return warm ? gpu.time_warm(run) : gpu.time(run);
+  };
 
-  if (subject == Subject::step) {
+  if (warm || subject == Subject::step) {
     Optimizer optimizer(layout, which.options(cuda()));
     const std::span<float> span{params.data(), static_cast<std::size_t>(layout.size())};
     const Gradients gradients{rows.pointers(), layout.shared_size()};
@@ -141,6 +155,12 @@ void measure(benchmark::State& state, Subject subject, const Case& which, const 
       contenders.push_back({"empty", [&] { empty.replay(stream); }, always(0)});
     }
     compare(state, contenders, timer, budget);
+  } else if (subject == Subject::plan) {
+    Stages stages(which, cuda(), params.data(), rows.pointers().data(), stream);
+    compare(state,
+            {{"plan", [&] { stages.plan(); }, always(0)},
+             {"empty", [&] { launch_nothing(stream); }, always(0)}},
+            timer, budget);
   } else {
     Stages stages(which, cuda(), params.data(), rows.pointers().data(), stream);
     const auto run = [&] { subject == Subject::gram ? stages.gram() : stages.update(); };
@@ -172,6 +192,12 @@ void register_all(const Gpu& gpu, bool quick) {
   if (!quick) sizes.insert(sizes.end(), {100'000, 1'000'000, 10'000'000, 1'000'000'000});
   const Budget budget = quick ? Budget{0.01, 3, 20} : Budget{0.2, 11, 301};
 
+  for (const int k : tasks) {
+    for (const std::int64_t size : sizes) {
+      if (size <= small) add(Subject::warm, {"AdamW", k, size}, gpu, budget);
+      if (size <= large) add(Subject::plan, {"AdamW", k, size}, gpu, budget);
+    }
+  }
   for (const Subject subject : {Subject::gram, Subject::update, Subject::step}) {
     for (const int k : tasks) {
       for (const std::int64_t size : sizes) add(subject, {"AdamW", k, size}, gpu, budget);

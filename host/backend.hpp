@@ -40,8 +40,10 @@ struct Setup {
   bool look = true;         // run the gram stage
   bool checks = true;       // skip a step whose gradient is not finite
 
-  /// Layout and options must have been validated.
-  Setup(const Layout& layout, const OptimizerOptions& options);
+  /// Layout and options must have been validated. `chunk_elements`: see Work.
+  Setup(const Layout& layout, const OptimizerOptions& options, std::int64_t chunk_elements);
+  Setup(const Layout& layout, const OptimizerOptions& options)
+      : Setup(layout, options, chunk_elements_of(layout)) {}
 
   /// The plan's arrays before the first step: nothing was seen, so every finding is NaN.
   std::vector<double> fresh_plan() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <span>
 
 #include "gramstep/error.hpp"
 #include "kernels/gram.hpp"
@@ -10,40 +11,40 @@
 namespace gramstep::host {
 namespace {
 
-/// Elements a span aims for: enough spans to fill a device, few enough to sum quickly.
-std::int64_t span_elements(std::int64_t part_size) {
-  std::int64_t elements = kernels::chunk_elements;
-  while (elements < kernels::max_span_elements && elements * kernels::preferred_spans < part_size) {
-    elements *= 2;
-  }
-  return elements;
-}
-
 std::int32_t projection_at(const std::vector<kernels::Chunk>& chunks,
                            const std::vector<std::int32_t>& projection_of, std::int32_t chunk) {
   const std::int32_t segment = chunks[static_cast<std::size_t>(chunk)].segment;
   return projection_of[static_cast<std::size_t>(segment)];
 }
 
-constexpr std::int64_t sweep = kernels::gram_threads * 4;
-
-std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+/// A chunk's elements, rounded up to what a block takes in one sweep: a thread's fp32 sum grows by every
+/// sweep, however few of its elements a small chunk has.
+std::int64_t swept(const kernels::Chunk& chunk) {
+  constexpr std::int64_t sweep = kernels::gram_threads * 4;
+  return (chunk.count + sweep - 1) / sweep * sweep;
 }
 
-/// Appends the spans of chunks [first, end), which lie in one part of that size. A span has one
-/// projection.
+/// Elements a span of that many chunks aims for: enough spans to fill a device, few enough to sum quickly.
+std::int64_t span_elements(std::span<const kernels::Chunk> chunks, std::int64_t chunk_elements) {
+  std::int64_t all = 0, elements = chunk_elements;
+  for (const kernels::Chunk& chunk : chunks) all += swept(chunk);
+  while (elements < kernels::max_span_elements && elements * kernels::preferred_spans < all) {
+    elements *= 2;
+  }
+  return elements;
+}
+
+/// Appends the spans of chunks [first, end). A span has one projection.
 void append_spans(const std::vector<kernels::Chunk>& chunks, std::int32_t first,
-                  std::int64_t part_size, const std::vector<std::int32_t>& projection_of,
+                  std::int64_t chunk_elements, const std::vector<std::int32_t>& projection_of,
                   std::vector<kernels::Span>& spans) {
-  const std::int64_t most = span_elements(part_size);
+  const std::int64_t most =
+      span_elements(std::span(chunks).subspan(static_cast<std::size_t>(first)), chunk_elements);
   const auto end = static_cast<std::int32_t>(chunks.size());
   std::int64_t elements = 0;
   std::int32_t projection = 0;
   for (std::int32_t c = first; c < end; ++c) {
-    // Rounded up to what a block takes in one sweep: a thread's fp32 sum grows by every sweep, however
-    // few of its elements a small chunk has.
-    const std::int64_t count = rounded_up(chunks[static_cast<std::size_t>(c)].count, sweep);
+    const std::int64_t count = swept(chunks[static_cast<std::size_t>(c)]);
     const std::int32_t own = projection_at(chunks, projection_of, c);
     if (elements == 0 || elements + count > most || own != projection) {
       spans.push_back({c, c});
@@ -55,17 +56,17 @@ void append_spans(const std::vector<kernels::Chunk>& chunks, std::int32_t first,
   }
 }
 
-void append_chunks(const Segment& segment, std::int32_t index,
+void append_chunks(const Segment& segment, std::int32_t index, std::int64_t most,
                    std::vector<kernels::Chunk>& chunks) {
-  for (std::int64_t at = 0; at < segment.size; at += kernels::chunk_elements) {
-    const std::int64_t count = std::min<std::int64_t>(kernels::chunk_elements, segment.size - at);
+  for (std::int64_t at = 0; at < segment.size; at += most) {
+    const std::int64_t count = std::min(most, segment.size - at);
     chunks.push_back({segment.offset + at, static_cast<std::int32_t>(count), index});
   }
 }
 
 /// Chunk indices are 32-bit: 2^31 of them are 2^43 parameters or, badly cut, 2^31 tiny segments.
-void check_chunk_count(const Layout& layout) {
-  std::int64_t count = layout.segments() + layout.size() / kernels::chunk_elements;
+void check_chunk_count(const Layout& layout, std::int64_t chunk_elements) {
+  std::int64_t count = layout.segments() + layout.size() / chunk_elements;
   if (count > std::numeric_limits<std::int32_t>::max()) {
     throw InvalidArgument("Optimizer: layout: got about " + std::to_string(count) +
                           " chunks of work, expected fewer than 2^31");
@@ -88,10 +89,20 @@ std::vector<std::int32_t> projections(const Layout& layout, Projection projectio
   return result;
 }
 
-Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
+std::int64_t chunk_elements_of(const Layout& layout) {
+  std::int64_t elements = kernels::chunk_elements;
+  while (elements > kernels::least_chunk_elements &&
+         elements * kernels::preferred_spans > layout.size()) {
+    elements /= 2;
+  }
+  return elements;
+}
+
+Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of,
+           std::int64_t chunk_elements)
     : segment_chunks(2 * static_cast<std::size_t>(layout.segments())),
       shared_size(layout.shared_size()) {
-  check_chunk_count(layout);
+  check_chunk_count(layout, chunk_elements);
   for (const bool heads : {false, true}) {
     const auto first = static_cast<std::int32_t>(chunks.size());
     for (int s = 0; s < layout.segments(); ++s) {
@@ -99,11 +110,10 @@ Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
       if ((segment.task != shared_by_all) != heads) continue;
       auto* own = segment_chunks.data() + 2 * s;
       own[0] = static_cast<std::int32_t>(chunks.size());
-      append_chunks(segment, s, chunks);
+      append_chunks(segment, s, chunk_elements, chunks);
       own[1] = static_cast<std::int32_t>(chunks.size());
     }
-    append_spans(chunks, first, heads ? layout.heads_size() : layout.shared_size(), projection_of,
-                 spans);
+    append_spans(chunks, first, chunk_elements, projection_of, spans);
     if (!heads) shared_spans = static_cast<std::int32_t>(spans.size());
   }
   // A projection's spans one after another, by offset among themselves.

@@ -12,6 +12,9 @@ namespace gramstep::host {
 /// numbered by their first shared segment.
 std::vector<std::int32_t> projections(const Layout& layout, Projection projection);
 
+/// Elements of a layout's chunks: enough chunks to fill a device, and no longer than what a block takes best.
+std::int64_t chunk_elements_of(const Layout& layout);
+
 /// The chunks and spans of a layout, owned; see kernels/step_data.hpp.
 struct Work {
   std::vector<kernels::Chunk> chunks;
@@ -21,8 +24,12 @@ struct Work {
   std::int32_t shared_spans = 0;
   std::int64_t shared_size = 0;
 
-  /// `projection_of` [segments]: 0 to P - 1 for shared segments, see projections.
-  Work(const Layout& layout, const std::vector<std::int32_t>& projection_of);
+  /// `projection_of` [segments]: 0 to P - 1 for shared segments, see projections. Chunks are of at most
+  /// `chunk_elements`: kernels::chunk_elements or a half or quarter of it.
+  Work(const Layout& layout, const std::vector<std::int32_t>& projection_of,
+       std::int64_t chunk_elements);
+  Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
+      : Work(layout, projection_of, chunk_elements_of(layout)) {}
 
   std::int32_t projections() const {
     return static_cast<std::int32_t>(projection_spans.size()) - 1;

@@ -10,7 +10,7 @@ namespace gramstep::kernels {
 struct GramSumBody {
   static constexpr int threads = plan_threads;
   const double* partials;
-  std::int64_t spans;
+  std::int32_t spans;
   int tasks;
   double* sums;  // [pairs] of scratch
   double* gram;

@@ -2,6 +2,8 @@
 //
 // A kernel body is a callable with a nested type Shared and
 //   template <class X> void operator()(const X& x, Shared& shared) const;
+// and, where it is worth it, one that runs before all launches ahead of it have ended:
+//   template <class X> void prefetch(const X& x) const;
 // X is who runs it: nvcc's device context (device_context.cuh), the single thread below (the CPU
 // backend's plan), or the tests' fibers. Its vocabulary is that of cooperative groups:
 //
@@ -13,6 +15,8 @@
 //   T warp_sum<Lanes = 32>(T)           sum over each group of that many lanes, in its first one;
 //                                       all lanes of the warp call
 //   std::uint32_t warp_max(std::uint32_t)  the largest of all lanes' numbers, in all of them; all call
+//   void prefetch(from)                 memory that will soon be read comes nearer; what is there then is
+//                                       read later, and may change until then
 //   void copy_async(to, from)           16 bytes from global to shared memory, both aligned to them
 //   void commit_copies()                makes the copies since the last commit, if any, one group
 //   void wait_for_copies<Pending>()     until no more than that many of the caller's groups are on
@@ -34,6 +38,16 @@
 #endif
 
 namespace gramstep::kernels {
+
+/// Prefetches `bytes` from `from` on, which may be null: a block, 128 bytes a thread.
+template <class X>
+GRAMSTEP_BODY void prefetch(const X& x, const void* from, std::int64_t bytes) {
+  constexpr std::int64_t line = 128;
+  if (from == nullptr) return;
+  for (std::int64_t at = line * x.thread(); at < bytes; at += line * x.threads()) {
+    x.prefetch(static_cast<const char*>(from) + at);
+  }
+}
 
 /// A grid of one block of one thread: plain sequential code.
 struct SingleThread {

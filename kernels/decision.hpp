@@ -215,6 +215,11 @@ struct PlanBody {
   };
 
   template <class X>
+  GRAMSTEP_BODY void prefetch(const X& x) const {
+    if (decides) prefetch_plan(x, a);
+  }
+
+  template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     ProjectionPlan<Aggregator>{a, aggregator, x.block(), shared.near}(x, shared.sums);
     if (decides) decide(x, a, shared.sums);

@@ -27,6 +27,10 @@ struct DeviceContext {
   __device__ void sync() const { __syncthreads(); }
   __device__ void warp_sync() const { __syncwarp(); }
 
+  __device__ void prefetch(const void* from) const {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));
+  }
+
   /// Past the registers, where the multiprocessor can.
   __device__ void copy_async(float* to, const float* from) const {
     __pipeline_memcpy_async(to, from, 16);
@@ -67,10 +71,29 @@ inline void check(cudaError_t status, const char* call) {
 }
 
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
+//
+// A grid begins while the last blocks of the one before it run, and prefetches what that one leaves alone;
+// then it waits until all before it is done and seen. Only after that may the next begin: whatever was
+// queued two launches ago is over when a body runs.
 template <class Body>
 __global__ void __launch_bounds__(Body::threads, 1) run_body(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
-  body(DeviceContext{}, shared);
+  const DeviceContext x;
+  if constexpr (requires { body.prefetch(x); }) body.prefetch(x);
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+  body(x, shared);
+}
+
+/// Whether the current device lets a grid begin before the one ahead of it has ended.
+inline bool can_begin_early() {
+  int device = 0, major = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "cudaDeviceGetAttribute");
+  return major >= 9;
 }
 
 /// Queues `blocks` blocks of a body, as many as a grid can have; bodies stride over the rest.
@@ -84,8 +107,16 @@ void launch(const Body& body, std::int64_t blocks, Stream stream, const char* na
                                cudaSharedmemCarveoutMaxShared),
           name);
   }
-  run_body<<<grid, Body::threads, 0, stream>>>(body);
-  check(cudaGetLastError(), name);
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t how{};
+  how.gridDim = grid;
+  how.blockDim = Body::threads;
+  how.stream = stream;
+  how.attrs = &early;
+  how.numAttrs = can_begin_early() ? 1 : 0;
+  check(cudaLaunchKernelEx(&how, run_body<Body>, body), name);
 }
 
 }  // namespace gramstep::kernels

@@ -48,32 +48,49 @@ GRAMSTEP_BODY bool is_finite(double value) { return value - value == 0; }
 
 using PlanSums = double[plan_threads];
 
+/// What every plan reads, unless the gram stage has.
+template <class X>
+GRAMSTEP_BODY void prefetch_plan(const X& x, const PlanArguments& a) {
+  prefetch(x, a.state, sizeof(StepState));
+  prefetch(x, a.groups, sizeof(GroupSettings));
+  prefetch(x, a.memory.gram, PlanMemory::doubles(a.shape) * std::int64_t{sizeof(double)});
+}
+
 /// Doubles of shared memory in which a solve works where its numbers fit, K = 32 for most: threads
 /// wait for each other's results many times, and not for the second-level cache then.
 inline constexpr std::int64_t near_size = 5 * 1024;
 
-/// out[c] = the sum of column c over all rows, in an order that depends on the block size alone.
+/// out[c] = the sum of column c over all rows, in an order that depends on the block size alone: slices of
+/// rows one after another, and the slices by halves.
 template <class X>
-GRAMSTEP_BODY void add_columns(const X& x, PlanSums& room, const double* from, std::int64_t rows,
+GRAMSTEP_BODY void add_columns(const X& x, PlanSums& room, const double* from, std::int32_t rows,
                                int columns, double* out) {
-  const int slices = columns < x.threads() ? x.threads() / columns : 1;
+  const int most = columns < x.threads() ? x.threads() / columns : 1;
+  int slices = rows < 1 ? 1 : rows < most ? rows : most;
+  const int height = (rows + slices - 1) / slices;
   for (int t = x.thread(); t < columns * slices; t += x.threads()) {
-    const int column = t % columns, slice = t / columns;
+    const int column = t % columns, first = t / columns * height;
+    const int count = first + height < rows ? height : rows - first;
+    const double* at = from + std::int64_t{first} * columns + column;
     double sum = 0;
-    for (std::int64_t r = rows * slice / slices; r < rows * (slice + 1) / slices; ++r) {
-      sum += from[r * columns + column];
-    }
+    GRAMSTEP_UNROLL_BY(8)  // loads on their way: the sum is a chain
+    for (int r = 0; r < count; ++r) sum += at[std::int64_t{r} * columns];
     if (slices == 1)
       out[column] = sum;
     else
       room[t] = sum;
   }
   x.sync();
-  for (int c = x.thread(); c < columns && slices > 1; c += x.threads()) {
-    double sum = 0;
-    for (int slice = 0; slice < slices; ++slice) sum += room[slice * columns + c];
-    out[c] = sum;
+  if (slices == 1) return;
+  while (slices > 1) {
+    const int half = (slices + 1) / 2;
+    if (x.thread() < (slices - half) * columns) {
+      room[x.thread()] += room[half * columns + x.thread()];
+    }
+    slices = half;
+    x.sync();
   }
+  if (x.thread() < columns) out[x.thread()] = room[x.thread()];
   x.sync();
 }
 
@@ -83,7 +100,9 @@ GRAMSTEP_BODY double block_total(const X& x, PlanSums& room, std::int64_t count,
   double sum = 0;
   for (std::int64_t e = x.thread(); e < count; e += x.threads()) sum += term(e);
   room[x.thread()] = sum;
-  for (int half = x.threads() / 2; half > 0; half /= 2) {
+  int terms = 1;  // that there are, or more: the rest is zeros
+  while (terms < x.threads() && terms < count) terms *= 2;
+  for (int half = terms / 2; half > 0; half /= 2) {
     x.sync();
     if (x.thread() < half) room[x.thread()] += room[x.thread() + half];
   }
@@ -96,7 +115,7 @@ GRAMSTEP_BODY double block_total(const X& x, PlanSums& room, std::int64_t count,
 /// G [K, K] = scale * the sum of `spans` partials [pairs]; sums: [pairs] of scratch. Ends with a barrier.
 template <class X>
 GRAMSTEP_BODY void collect_gram(const X& x, PlanSums& room, const double* partials,
-                                std::int64_t spans, int tasks, double scale, double* sums,
+                                std::int32_t spans, int tasks, double scale, double* sums,
                                 double* gram) {
   add_columns(x, room, partials, spans, pairs_of(tasks), sums);
   for (int e = x.thread(); e < tasks * tasks; e += x.threads()) {
@@ -141,11 +160,11 @@ struct ProjectionPlan {
   /// G from the partials, unscaled.
   template <class X>
   GRAMSTEP_BODY void collect(const X& x, PlanSums& room) const {
-    const std::int64_t first = a.work.projection_spans[projection];
-    const std::int64_t last = a.work.projection_spans[projection + 1];
+    const std::int32_t first = a.work.projection_spans[projection];
+    const std::int32_t last = a.work.projection_spans[projection + 1];
     const double scale = a.unscaled ? 1.0 : 1.0 / a.scaling.loss_scale(*a.state);
-    collect_gram(x, room, a.partials + first * pairs_of(tasks()), last - first, tasks(), scale,
-                 scratch(), gram());
+    collect_gram(x, room, a.partials + std::int64_t{first} * pairs_of(tasks()), last - first,
+                 tasks(), scale, scratch(), gram());
   }
 
   /// A NaN or an infinity anywhere in a row makes its square on G's diagonal not finite.

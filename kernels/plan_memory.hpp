@@ -44,7 +44,7 @@ struct PlanMemory {
   }
 
   /// Doubles of the block. Solutions take two a projection, float weights half of theirs.
-  static std::int64_t doubles(const PlanShape& shape) {
+  GRAMSTEP_BOTH static std::int64_t doubles(const PlanShape& shape) {
     const std::int64_t tasks = shape.tasks;
     return shape.projections * (2 * tasks * tasks + 3 * tasks + 3 + 2 * shape.state);
   }

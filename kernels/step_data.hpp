@@ -14,7 +14,7 @@
 namespace gramstep::kernels {
 
 /// A run of elements of one segment, [begin, begin + count) of the flat buffer: the unit of work.
-/// Chunks never contain padding, so no stage can touch it.
+/// Chunks never contain padding, so no stage can touch it. Their length depends on the layout alone.
 struct Chunk {
   std::int64_t begin;
   std::int32_t count;  // 1 to chunk_elements
@@ -24,6 +24,9 @@ struct Chunk {
 /// 16 KiB of fp32: a combined gradient of this length stays in a core's L1, and 256 threads of a GPU
 /// block read it in four accesses of 16 bytes each.
 inline constexpr int chunk_elements = 4096;
+
+/// Of a small layout: one access each, so that there are blocks for more of a GPU.
+inline constexpr int least_chunk_elements = 1024;
 
 /// Consecutive chunks [first, last) of one projection, whose products are summed into one partial of
 /// its Gram matrix. Spans depend on the layout alone, so the sum of the partials does not depend on who

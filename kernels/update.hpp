@@ -311,6 +311,30 @@ struct ElementPass {
   }
 };
 
+/// Blocks that are there when a grid begins, or a few more: what later ones need must not take its place.
+inline constexpr int first_blocks = 1024;
+
+/// Prefetches what the chunk at hand reads beside rows that the gram stage has just read.
+template <class Update, class X>
+GRAMSTEP_BODY void prefetch_chunk(const X& x, const UpdateArguments& a) {
+  if (x.block() >= a.work.chunk_count || x.block() >= first_blocks) return;
+  const Chunk chunk = a.work.chunks[x.block()];
+  const auto ahead = [&](const void* buffer, DType dtype, std::int64_t first) {
+    const std::int64_t size = size_of(dtype);
+    if (buffer == nullptr) return;
+    prefetch(x, static_cast<const char*>(buffer) + first * size, chunk.count * size);
+  };
+  ahead(a.params, a.storage.params, chunk.begin);
+  ahead(a.storage.master, DType::float32, chunk.begin);
+  if constexpr (!rules::ByKind<Update>) {
+    GRAMSTEP_UNROLL
+    for (int s = 0; s < Update::states; ++s) ahead(a.states[s], a.storage.states, chunk.begin);
+  }
+  if (a.tasks == 1 && chunk.begin < a.work.shared_size) {
+    ahead(a.rows[0], a.storage.rows, chunk.begin);
+  }
+}
+
 /// The pass that applies a rule.
 template <class Update, class Combination>
 struct UpdateBody {
@@ -319,6 +343,11 @@ struct UpdateBody {
   Combination combination;
 
   struct Shared {};
+
+  template <class X>
+  GRAMSTEP_BODY void prefetch(const X& x) const {
+    prefetch_chunk<Update>(x, a);
+  }
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared&) const {

@@ -32,7 +32,7 @@ TEST(CombineBody, HasTheBitsOfTheCpu) {
         body.combined = got.data();
         Layout layout;
         layout.add("row", {size});
-        const host::Work work(layout, {0});
+        const host::Work work(layout, {0}, kernels::chunk_elements);
         body.chunks = work.chunks.data();
         body.chunk_count = static_cast<std::int32_t>(work.chunks.size());
         body.tasks = tasks;

@@ -68,7 +68,8 @@ class GramBodyTest : public ::testing::TestWithParam<int> {};
 TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
   const int tasks = GetParam();
   for (const int shift : {0, 1, 2, 4}) {
-    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0}, shift);
+    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0}, shift, 1,
+                 chunk_elements_at(shift));
     rig.segments[6].active = 0;
     const Exact exact = exact_gram(rig);
     std::vector<double> first;

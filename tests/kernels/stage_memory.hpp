@@ -17,10 +17,11 @@ namespace gramstep::test {
 
 class StageMemory {
  public:
+  /// In chunks as of a large layout.
   StageMemory(const Layout& its_layout, const OptimizerOptions& options, int shift = 0,
-              std::uint64_t seed = 1)
+              std::uint64_t seed = 1, std::int64_t chunk_elements = kernels::chunk_elements)
       : layout(its_layout),
-        setup(layout, options),
+        setup(layout, options, chunk_elements),
         params(layout.size(), shift),
         heads(layout.heads_size(), shift),
         segments(setup.segments),

@@ -170,6 +170,11 @@ class StageRig : public StageMemory {
   }
 };
 
+/// The shortest chunks once, aligned, the longest for all else.
+inline std::int64_t chunk_elements_at(int shift) {
+  return shift == 4 ? kernels::least_chunk_elements : kernels::chunk_elements;
+}
+
 inline const simt::Launch every_order[] = {{.order = simt::Order::forward},
                                            {.order = simt::Order::reverse},
                                            {.order = simt::Order::random}};

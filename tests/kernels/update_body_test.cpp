@@ -33,14 +33,15 @@ TEST_P(UpdateBodyTest, HasTheBitsOfTheCpu) {
   for (const int tasks : {1, 2, 3, 8, 17, 64}) {
     for (const int shift : {0, 1, 4}) {
       const OptimizerOptions options{.rule = GetParam().rule, .tasks = tasks};
-      StageRig cpu(awkward_layout(tasks), options, shift);
+      const std::int64_t chunk_elements = chunk_elements_at(shift);
+      StageRig cpu(awkward_layout(tasks), options, shift, 1, chunk_elements);
       decide(cpu);
       cpu.run_update_on_cpu();
       cpu.expect_padding_untouched();
       // All orders once; the rest of the grid is about sizes.
       for (const simt::Launch& order : every_order) {
         if (tasks != 3 && order.order != simt::Order::reverse) continue;
-        StageRig fibers(awkward_layout(tasks), options, shift);
+        StageRig fibers(awkward_layout(tasks), options, shift, 1, chunk_elements);
         decide(fibers);
         run_update(fibers, order, 3);  // blocks stride over the chunks
         EXPECT_TRUE(same_bits(fibers.params.span(), cpu.params.span()))
