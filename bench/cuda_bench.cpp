@@ -210,6 +210,7 @@ void register_all(const Gpu& gpu, bool quick) {
   for (const std::string& rule : every_rule()) {
     if (rule != "AdamW") add(Subject::update, {rule, 1, large}, gpu, budget);
   }
+  add(Subject::update, {.rule = "Adafactor", .size = large, .matrix = true}, gpu, budget);
 }
 
 /// Weights of Gram matrices that lie on the device, beside what a call costs without a solve.

@@ -144,8 +144,9 @@ class CpuBackend final : public Backend {
 
   void sum_gram(double* gram, Stream) override {
     kernels::PlanSums room;
-    kernels::collect_gram(kernels::SingleThread{}, room, partials_.data(), setup_.work.shared_spans,
-                          setup_.tasks, 1.0, scratch_.data(), gram);
+    kernels::collect_gram(kernels::SingleThread{}, room,
+                          {partials_.data(), setup_.work.shared_spans, 1}, setup_.tasks, 1.0,
+                          scratch_.data(), gram);
   }
   void weights(const double* gram, double* weights, const kernels::Losses& losses,
                Stream) override {

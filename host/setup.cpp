@@ -193,6 +193,7 @@ std::vector<std::string_view> Setup::state_names(int segment) const {
 kernels::PlanArguments Setup::plan_arguments(const kernels::Losses& losses) const {
   kernels::PlanArguments arguments{};
   arguments.shape = shape;
+  arguments.fold = 1;
   arguments.scratch_stride = scratch;
   arguments.losses = losses;
   arguments.smoothing = smoothing;

@@ -9,8 +9,7 @@ namespace gramstep::kernels {
 /// One block: G [K, K] from the partials of the gram stage.
 struct GramSumBody {
   static constexpr int threads = plan_threads;
-  const double* partials;
-  std::int32_t spans;
+  Partials partials;
   int tasks;
   double* sums;  // [pairs] of scratch
   double* gram;
@@ -21,7 +20,7 @@ struct GramSumBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    collect_gram(x, shared.sums, partials, spans, tasks, 1.0, sums, gram);
+    collect_gram(x, shared.sums, partials, tasks, 1.0, sums, gram);
   }
 };
 

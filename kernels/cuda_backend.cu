@@ -112,8 +112,10 @@ class CudaBackend final : public Backend {
 
   void sum_gram(double* gram, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_gram_sum({memory_->partials.data(), setup_.work.shared_spans, setup_.tasks,
-                              memory_->scratch.data(), gram},
+    kernels::launch_gram_sum({{memory_->partials.data(), setup_.work.shared_spans, fold()},
+                              setup_.tasks,
+                              memory_->scratch.data(),
+                              gram},
                              stream);
   }
   void weights(const double* gram, double* weights, const kernels::Losses& losses,
@@ -227,6 +229,7 @@ class CudaBackend final : public Backend {
     return setup_.work.table(memory_->chunks.data(), memory_->spans.data(),
                              memory_->projection_spans.data(), memory_->segment_chunks.data());
   }
+  std::int32_t fold() const { return kernels::fold_of(table(), setup_.tasks); }
   kernels::PlanMemory plan_memory() const {
     return kernels::PlanMemory::in(memory_->plan.data(), setup_.shape);
   }
@@ -272,6 +275,7 @@ class CudaBackend final : public Backend {
     arguments.segments = segments();
     arguments.groups = memory_->groups.data();
     arguments.partials = memory_->partials.data();
+    arguments.fold = fold();
     arguments.memory = plan_memory();
     arguments.scratch = memory_->scratch.data();
     arguments.work = table();

@@ -45,11 +45,26 @@ struct StepDecision {
   GRAMSTEP_BODY std::int64_t rows() const {
     return std::int64_t{a.shape.projections} * a.shape.tasks;
   }
+  /// Of all Gram matrices. Threads take entries, not rows: a cosine is two roots and two quotients.
+  GRAMSTEP_BODY std::int64_t entries() const { return rows() * a.shape.tasks; }
+
+  /// Where an entry is: at (i, j) of the matrix whose first row that is.
+  struct Entry {
+    std::int64_t first_row;
+    int i, j;
+  };
+  /// Of 32 bits: divisions of 64 are functions, and as many entries would be 32 GiB.
+  GRAMSTEP_BODY Entry entry(std::int64_t e) const {
+    const auto entry = static_cast<std::uint32_t>(e), k = static_cast<std::uint32_t>(tasks());
+    const std::uint32_t row = entry / k, matrix = row / k;
+    return {std::int64_t{matrix * k}, static_cast<int>(row - matrix * k),
+            static_cast<int>(entry - row * k)};
+  }
 
   template <class X>
   GRAMSTEP_BODY void collect_heads(const X& x, PlanSums& room) const {
     const double* heads = a.partials + std::int64_t{a.work.shared_spans} * pairs_of(tasks());
-    add_columns(x, room, heads, a.work.head_spans, 1, a.scratch);
+    add_columns(x, room, heads, a.work.head_spans, 1, 1, a.scratch);
     const double scale = 1.0 / a.scaling.loss_scale(*a.state);
     if (x.thread() == 0) a.state->findings.heads_squared = a.scratch[0] * scale * scale;
     x.sync();
@@ -74,12 +89,10 @@ struct StepDecision {
   template <class X>
   GRAMSTEP_BODY double clip_coefficient(const X& x, PlanSums& room) const {
     Findings& found = a.state->findings;
-    const double squared = block_total(x, room, rows(), [&](std::int64_t row) {
-      const double* w = a.memory.weights + row / tasks() * tasks();
-      const double* g = a.memory.gram + row * tasks();
-      double sum = 0;
-      for (int j = 0; j < tasks(); ++j) sum += g[j] * w[j];
-      return sum * w[row % tasks()];
+    const double squared = block_total(x, room, entries(), [&](std::int64_t e) {
+      const Entry at = entry(e);
+      const double* w = a.memory.weights + at.first_row;
+      return a.memory.gram[e] * w[at.i] * w[at.j];
     });
     // Rounding may leave a sum that cancels a little below zero.
     const double norm = sqrt((squared < 0 ? 0.0 : squared) + found.heads_squared);
@@ -94,26 +107,24 @@ struct StepDecision {
   }
 
   /// G_ij / (n_i n_j), 0 beside a zero row. Divided twice: n_i n_j may leave the range of double.
-  GRAMSTEP_BODY double cosine(std::int64_t row, int j) const {
-    const std::int64_t first = row / tasks() * tasks();  // of the projection's rows
-    const double ni = sqrt(a.memory.gram[row * tasks() + row % tasks()]);
-    const double nj = sqrt(a.memory.gram[(first + j) * tasks() + j]);
+  GRAMSTEP_BODY double cosine(const Entry& at) const {
+    const double* g = a.memory.gram + at.first_row * tasks();
+    const double ni = sqrt(g[at.i * tasks() + at.i]), nj = sqrt(g[at.j * tasks() + at.j]);
     if (ni == 0 || nj == 0) return 0.0;
-    return row - first == j ? 1.0 : a.memory.gram[row * tasks() + j] / ni / nj;
+    return at.i == at.j ? 1.0 : g[at.i * tasks() + at.j] / ni / nj;
   }
 
   template <class X>
   GRAMSTEP_BODY void add_to_totals(const X& x, PlanSums& room) const {
-    const double conflicts = block_total(x, room, rows(), [&](std::int64_t row) {
-      double found = 0;
-      for (int j = 0; j < tasks(); ++j) {
-        const double c = cosine(row, j);
-        a.memory.cosine_sums[row * tasks() + j] += c;
-        found += j > row % tasks() && c < 0 ? 1.0 : 0.0;
-      }
-      a.memory.weight_sums[row] += a.memory.weights[row];
-      return found;
+    const double conflicts = block_total(x, room, entries(), [&](std::int64_t e) {
+      const Entry at = entry(e);
+      const double c = cosine(at);
+      a.memory.cosine_sums[e] += c;
+      return at.j > at.i && c < 0 ? 1.0 : 0.0;
     });
+    for (std::int64_t row = x.thread(); row < rows(); row += x.threads()) {
+      a.memory.weight_sums[row] += a.memory.weights[row];
+    }
     for (int p = x.thread(); p < a.shape.projections; p += x.threads()) {
       a.memory.kept_sums[p] += a.memory.solutions[p].residual <= a.tolerance ? 1.0 : 0.0;
     }

@@ -1,5 +1,6 @@
 // Launches of the gram stage.
 #include "kernels/device_context.cuh"
+#include "kernels/fold.hpp"
 #include "kernels/gram_tiled.hpp"
 #include "kernels/launch.hpp"
 
@@ -11,6 +12,10 @@ void launch_gram(const GramArguments& a, const Aggregator& aggregator, const Los
   with_gram_body(a, OneOfT<Aggregator>(aggregator), losses, [&](const auto& body) {
     launch(body, blocks, stream, "launch of the gram stage");
   });
+  const std::int32_t fold = fold_of(a.work, a.tasks);
+  if (fold == 1) return;
+  const FoldBody body{a.partials, a.work.shared_spans, pairs_of(a.tasks), fold};
+  launch(body, body.blocks(), stream, "launch of the sums of partials");
 }
 
 }  // namespace gramstep::kernels

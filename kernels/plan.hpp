@@ -9,6 +9,7 @@
 
 #include "gramstep/aggregators/traits.hpp"
 #include "kernels/context.hpp"
+#include "kernels/fold.hpp"
 #include "kernels/losses.hpp"
 #include "kernels/plan_memory.hpp"
 
@@ -19,6 +20,7 @@ struct PlanArguments {
   SegmentState* segments;
   const GroupSettings* groups;
   const double* partials;  // as the gram stage left them
+  std::int32_t fold;       // see Partials
   PlanMemory memory;
   PlanShape shape;
   double* scratch;              // [P, scratch_stride]: plan_scratch(K), then the aggregator's
@@ -48,11 +50,12 @@ GRAMSTEP_BODY bool is_finite(double value) { return value - value == 0; }
 
 using PlanSums = double[plan_threads];
 
-/// What every plan reads, unless the gram stage has.
+/// What every plan reads, beside what the gram stage writes.
 template <class X>
 GRAMSTEP_BODY void prefetch_plan(const X& x, const PlanArguments& a) {
   prefetch(x, a.state, sizeof(StepState));
   prefetch(x, a.groups, sizeof(GroupSettings));
+  prefetch(x, a.segments, a.segment_count * std::int64_t{sizeof(SegmentState)});
   prefetch(x, a.memory.gram, PlanMemory::doubles(a.shape) * std::int64_t{sizeof(double)});
 }
 
@@ -60,21 +63,21 @@ GRAMSTEP_BODY void prefetch_plan(const X& x, const PlanArguments& a) {
 /// wait for each other's results many times, and not for the second-level cache then.
 inline constexpr std::int64_t near_size = 5 * 1024;
 
-/// out[c] = the sum of column c over all rows, in an order that depends on the block size alone: slices of
-/// rows one after another, and the slices by halves.
+/// out[c] = the sum of column c over all rows, which are `stride` apart, in an order that depends on the block
+/// size alone: slices of rows one after another, and the slices by halves.
 template <class X>
 GRAMSTEP_BODY void add_columns(const X& x, PlanSums& room, const double* from, std::int32_t rows,
-                               int columns, double* out) {
+                               std::int64_t stride, int columns, double* out) {
   const int most = columns < x.threads() ? x.threads() / columns : 1;
   int slices = rows < 1 ? 1 : rows < most ? rows : most;
   const int height = (rows + slices - 1) / slices;
   for (int t = x.thread(); t < columns * slices; t += x.threads()) {
     const int column = t % columns, first = t / columns * height;
     const int count = first + height < rows ? height : rows - first;
-    const double* at = from + std::int64_t{first} * columns + column;
+    const double* at = from + first * stride + column;
     double sum = 0;
     GRAMSTEP_UNROLL_BY(8)  // loads on their way: the sum is a chain
-    for (int r = 0; r < count; ++r) sum += at[std::int64_t{r} * columns];
+    for (int r = 0; r < count; ++r) sum += at[r * stride];
     if (slices == 1)
       out[column] = sum;
     else
@@ -112,12 +115,13 @@ GRAMSTEP_BODY double block_total(const X& x, PlanSums& room, std::int64_t count,
   return total;
 }
 
-/// G [K, K] = scale * the sum of `spans` partials [pairs]; sums: [pairs] of scratch. Ends with a barrier.
+/// G [K, K] = scale^2 * the sum of the partials; sums: [pairs] of scratch. Ends with a barrier.
 template <class X>
-GRAMSTEP_BODY void collect_gram(const X& x, PlanSums& room, const double* partials,
-                                std::int32_t spans, int tasks, double scale, double* sums,
-                                double* gram) {
-  add_columns(x, room, partials, spans, pairs_of(tasks), sums);
+GRAMSTEP_BODY void collect_gram(const X& x, PlanSums& room, const Partials& partials, int tasks,
+                                double scale, double* sums, double* gram) {
+  const int pairs = pairs_of(tasks);
+  add_columns(x, room, partials.first, (partials.spans + partials.fold - 1) / partials.fold,
+              std::int64_t{partials.fold} * pairs, pairs, sums);
   for (int e = x.thread(); e < tasks * tasks; e += x.threads()) {
     const int i = e / tasks, j = e % tasks;
     gram[e] = sums[i < j ? pair_index(i, j, tasks) : pair_index(j, i, tasks)] * scale * scale;
@@ -163,8 +167,8 @@ struct ProjectionPlan {
     const std::int32_t first = a.work.projection_spans[projection];
     const std::int32_t last = a.work.projection_spans[projection + 1];
     const double scale = a.unscaled ? 1.0 : 1.0 / a.scaling.loss_scale(*a.state);
-    collect_gram(x, room, a.partials + std::int64_t{first} * pairs_of(tasks()), last - first,
-                 tasks(), scale, scratch(), gram());
+    const double* own = a.partials + std::int64_t{first} * pairs_of(tasks());
+    collect_gram(x, room, {own, last - first, a.fold}, tasks(), scale, scratch(), gram());
   }
 
   /// A NaN or an infinity anywhere in a row makes its square on G's diagonal not finite.

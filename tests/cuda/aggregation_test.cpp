@@ -34,10 +34,12 @@ class DeviceDoubles {
 
 class CudaWeightsTest : public CudaTest, public ::testing::WithParamInterface<std::string> {};
 
-/// Arithmetic is the same, IEEE's, in the same order; only exp, log and pow of the two libraries differ,
-/// by a unit in the last place.
+/// Arithmetic is the same, IEEE's, in the same order; only exp, log and pow of the two libraries differ, by
+/// a unit in the last place, and the rotations of eigenvectors, for which a device has a root's inverse: by
+/// that much an element may be negligible a sweep sooner or later.
 TEST_P(CudaWeightsTest, AreThoseOfTheCpu) {
   constexpr double relative = 1e-12;
+  const int sweeps = GetParam() == "AlignedMTL" ? 1 : 0;
   for (const int tasks : {1, 2, 3, 8, 17, 32, 64}) {
     const auto aggregator = made_for(GetParam(), tasks);
     if (!aggregator || elementwise(*aggregator) || with_momentum(*aggregator)) continue;
@@ -58,7 +60,8 @@ TEST_P(CudaWeightsTest, AreThoseOfTheCpu) {
       for (std::size_t k = 0; k < weights.size(); ++k) {
         EXPECT_NEAR(got[k], weights[k], relative * largest) << tasks << " tasks, step " << step;
       }
-      EXPECT_EQ(on_gpu.solutions()[0].iterations, on_cpu.solutions()[0].iterations) << tasks;
+      EXPECT_NEAR(on_gpu.solutions()[0].iterations, on_cpu.solutions()[0].iterations, sweeps)
+          << tasks;
     }
   }
 }

@@ -49,26 +49,36 @@ TEST(CombineBody, HasTheBitsOfTheCpu) {
   }
 }
 
-TEST(GramSumBody, SumsThePartials) {
+TEST(GramSumBody, SumsThePartialsFoldedOrNot) {
   for (const int tasks : {1, 3, 17, 64}) {
-    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0});
-    rig.run_gram_on_cpu();
+    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0}, 0, 1,
+                 kernels::least_chunk_elements);
+    const std::int32_t spans = rig.setup.work.shared_spans;
+    ASSERT_GT(spans, 4);
     const auto entries = static_cast<std::size_t>(tasks * tasks);
     std::vector<double> got(entries, NAN), expected(entries, NAN);
+    rig.run_gram_on_cpu();
+    const std::vector<double> partials = rig.partials;
     kernels::PlanSums room;
-    kernels::collect_gram(kernels::SingleThread{}, room, rig.partials.data(),
-                          rig.setup.work.shared_spans, tasks, 1.0, rig.scratch.data(),
-                          expected.data());
+    kernels::collect_gram(kernels::SingleThread{}, room, {partials.data(), spans, 1}, tasks, 1.0,
+                          rig.scratch.data(), expected.data());
     for (const simt::Launch& order : every_order) {
-      launch(order,
-             kernels::GramSumBody{rig.partials.data(), rig.setup.work.shared_spans, tasks,
-                                  rig.scratch.data(), got.data()},
-             1);
-      for (std::size_t e = 0; e < entries; ++e) {
-        // Sums of the same doubles in another order.
-        EXPECT_NEAR(got[e], expected[e],
-                    1e-12 * expected[e / static_cast<std::size_t>(tasks) *
-                                     static_cast<std::size_t>(tasks + 1)]);
+      for (const int fold : {1, 3, 32}) {
+        rig.partials = partials;
+        if (fold > 1) {
+          const kernels::FoldBody body{rig.partials.data(), spans, kernels::pairs_of(tasks), fold};
+          launch(order, body, 2);  // blocks stride
+        }
+        launch(order,
+               kernels::GramSumBody{
+                   {rig.partials.data(), spans, fold}, tasks, rig.scratch.data(), got.data()},
+               1);
+        for (std::size_t e = 0; e < entries; ++e) {
+          // Sums of the same doubles in another order.
+          const std::size_t row = e / static_cast<std::size_t>(tasks);
+          EXPECT_NEAR(got[e], expected[e],
+                      1e-12 * expected[row * static_cast<std::size_t>(tasks + 1)]);
+        }
       }
     }
   }
