@@ -1,6 +1,6 @@
 // Launches of the gram stage.
 #include "kernels/device_context.cuh"
-#include "kernels/gram_tiled.hpp"
+#include "kernels/gram_bodies.hpp"
 #include "kernels/launch.hpp"
 
 namespace gramstep::kernels {

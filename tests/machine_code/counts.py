@@ -26,6 +26,7 @@ class Case:
     parameters: int
     instructions: float
     blocks: int
+    tensor: int = 0
     of: str = "thread"
     inner_turns: int = 1
     staged_bytes: int = 0
@@ -51,6 +52,7 @@ def hot_loop(kernel: Kernel, avoid: tuple[str, ...] = ("CALL",)) -> Loop | None:
 KINDS = {
     "fp32": ("FADD", "FMUL", "FFMA", "FSETP", "FSEL", "FMNMX", "FCHK"),
     "special": ("MUFU",),
+    "tensor": ("HMMA",),
     "shared memory": ("LDS", "STS"),
     "global memory": STREAMS,
 }
