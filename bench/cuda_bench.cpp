@@ -121,7 +121,7 @@ std::string subject_name(Subject subject, const Case& which) {
 std::int64_t bytes_moved(Subject subject, const Case& which) {
   const std::vector<float*> in_place(which.floats() / which.size - which.tasks);
   const std::vector<const float*> rows(which.tasks);
-  const std::int64_t gram = 4 * which.size * which.tasks;
+  const std::int64_t gram = size_of(which.gradients) * which.size * which.tasks;
   const std::int64_t update =
       bytes_of(passes_of(rule_of(which.rule), which.matrix, in_place, rows), which.size);
   return (subject == Subject::update ? 0 : gram) + (subject == Subject::gram ? 0 : update);
@@ -131,7 +131,7 @@ void measure(benchmark::State& state, Subject subject, const Case& which, const 
              const Budget& budget) {
   const cudaStream_t stream = gpu.stream();
   const Layout layout = which.layout();
-  const DeviceRows rows(which.tasks, layout.size());
+  const DeviceRows rows(which.tasks, layout.size(), which.gradients);
   const DeviceFloats params(layout.size());
   params.fill(3);
   const auto bytes = always(bytes_moved(subject, which));
@@ -206,6 +206,10 @@ void register_all(const Gpu& gpu, bool quick) {
       add(subject, {"AdamW", k, large / 256 * 256, 256}, gpu, budget);
       add(subject, {"AdamW", k, 4096 * 1024, 4096}, gpu, budget);
     }
+  }
+  for (const int k : quick ? std::vector{16} : std::vector{16, 32, 64}) {
+    const Case which{.tasks = k, .size = large, .gradients = DType::bfloat16};
+    add(Subject::gram, which, gpu, budget);
   }
   for (const std::string& rule : every_rule()) {
     if (rule != "AdamW") add(Subject::update, {rule, 1, large}, gpu, budget);

@@ -4,11 +4,14 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "gramstep/precision.hpp"
 
 namespace gramstep::bench {
 
@@ -30,13 +33,21 @@ class DeviceFloats {
   float* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
 
-  /// Fills with random numbers in [-1, 1): 16 MiB of them, then copies of what there is.
-  void fill(std::uint32_t seed) const {
+  /// Fills with random numbers in [-1, 1), or as many bytes of bfloat16: 16 MiB of them, then copies of what
+  /// there is.
+  void fill(std::uint32_t seed, DType dtype = DType::float32) const {
     std::vector<float> numbers(std::min(bytes_ / 4, std::size_t{1} << 22));
     std::uint32_t bits = seed;
-    for (float& number : numbers) {
+    const auto draw = [&] {
       bits = bits * 1664525u + 1013904223u;
-      number = static_cast<float>(static_cast<std::int32_t>(bits)) / 2147483648.0f;
+      return static_cast<float>(static_cast<std::int32_t>(bits)) / 2147483648.0f;
+    };
+    for (float& number : numbers) {
+      number = draw();
+      if (dtype != DType::bfloat16) continue;
+      const auto first = std::bit_cast<std::uint32_t>(number) >> 16;
+      const auto second = std::bit_cast<std::uint32_t>(draw()) & 0xffff0000;
+      number = std::bit_cast<float>(second | first);
     }
     std::size_t filled = numbers.size() * 4;
     check(cudaMemcpy(data_, numbers.data(), filled, cudaMemcpyHostToDevice), "cudaMemcpy");
@@ -70,15 +81,17 @@ class DeviceDoubles {
   std::int64_t size_;
 };
 
-/// K gradient rows of the current device.
+/// K gradient rows of the current device, of an even number of elements.
 class DeviceRows {
  public:
-  DeviceRows(int tasks, std::int64_t size) : all_(tasks * (size + padding)) {
-    all_.fill(1);
-    for (int k = 0; k < tasks; ++k) pointers_.push_back(all_.data() + k * (size + padding));
+  DeviceRows(int tasks, std::int64_t size, DType dtype)
+      : all_(tasks * (size * size_of(dtype) / 4 + padding)) {
+    all_.fill(1, dtype);
+    const std::int64_t apart = size * size_of(dtype) / 4 + padding;
+    for (int k = 0; k < tasks; ++k) pointers_.push_back(all_.data() + k * apart);
   }
 
-  /// [K]
+  /// [K], whatever their type
   std::span<const float* const> pointers() const { return pointers_; }
 
  private:

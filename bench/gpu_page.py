@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -71,7 +72,8 @@ def prediction(folder: Folder, results: dict[str, Any]) -> Section:
     rows = []
     for kernel in counts["kernels"]:
         for size in (1 << 26, 10**9):
-            each = times.get(f"cuda/{kernel['name']}/N:{size}")
+            name = re.sub(r"(/K:\d+)", rf"\1/N:{size}", kernel["name"])
+            each = times.get(f"cuda/{name}")
             if not each:
                 continue
             told = model.predict(kernel, counts["latencies"], size, each["bytes"], device)

@@ -9,6 +9,7 @@ namespace gramstep::bench {
 std::string Case::name(const std::string& subject) const {
   const std::string name = subject + "/K:" + std::to_string(tasks) + "/N:" + std::to_string(size);
   if (matrix) return name + "/matrix";
+  if (gradients == DType::bfloat16) return name + "/bf16-gradients";
   return segments == 1 ? name : name + "/segments:" + std::to_string(segments);
 }
 
@@ -25,6 +26,7 @@ OptimizerOptions Case::options(Device device) const {
   OptimizerOptions options{.rule = rule_of(rule), .tasks = tasks, .device = device};
   if (tasks > 1) options.aggregator = PCGrad{.order = PCGradOrder::fixed};
   options.clip_norm = 1e30;
+  options.precision.gradients = gradients;
   return options;
 }
 

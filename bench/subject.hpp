@@ -15,11 +15,12 @@ namespace gramstep::bench {
 struct Case {
   std::string rule = "AdamW";  // as rule_of reads it
   int tasks = 1;
-  std::int64_t size = 0;  // elements of all segments together
-  int segments = 1;       // of equal size
-  bool matrix = false;    // one segment, of as many rows as columns
+  std::int64_t size = 0;             // elements of all segments together
+  int segments = 1;                  // of equal size
+  bool matrix = false;               // one segment, of as many rows as columns
+  DType gradients = DType::float32;  // or bfloat16
 
-  /// subject/K:../N:.. and, where there are several, /segments:..; /matrix
+  /// subject/K:../N:.. and, where there are several, /segments:..; /matrix; /bf16-gradients
   std::string name(const std::string& subject) const;
   Layout layout() const;
   /// Of a whole step: PCGrad for several tasks; a clip that leaves the values as they are.

@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "gramstep/error.hpp"
 #include "gramstep/optimizer.hpp"
 #include "kernels/context.hpp"
+#include "kernels/numbers.hpp"
 
 namespace gramstep::kernels {
 
@@ -53,12 +55,63 @@ struct DeviceContext {
 #endif
   }
 
+  /// On tensor cores, which cut off what a sum's 24 bits do not hold; see gram_tensor.hpp.
+  template <class Type>
+  __device__ void multiply_add(float (&sums)[4], const std::uint32_t (&a)[4],
+                               const std::uint32_t (&b)[2]) const {
+#if __CUDA_ARCH__ >= 800
+    if constexpr (std::is_same_v<Type, Bfloat16>) {
+      asm volatile(
+          "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+          "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+          : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    } else {
+      asm volatile(
+          "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+          "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+          : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+#else
+    const int row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first lanes that have them
+#pragma unroll 1
+    for (int k = 0; k < 4; ++k) {
+      for (int half = 0; half < 2; ++half) {
+        const std::uint32_t upper = from_lane(a[2 * half], row + k);
+        const std::uint32_t lower = from_lane(a[2 * half + 1], row + k);
+        const std::uint32_t left = from_lane(b[half], column + k);
+        const std::uint32_t right = from_lane(b[half], column + 4 + k);
+        add_products<Type>(upper, left, sums[0]);
+        add_products<Type>(upper, right, sums[1]);
+        add_products<Type>(lower, left, sums[2]);
+        add_products<Type>(lower, right, sums[3]);
+      }
+    }
+#endif
+  }
+
   template <int Lanes = 32, class T>
   __device__ T warp_sum(T value) const {
     using Reduce = cub::WarpReduce<T, Lanes>;
     // Shuffles only: the storage has no content that warps could share.
     typename Reduce::TempStorage none;
     return Reduce(none).Sum(value);
+  }
+
+ private:
+  __device__ static std::uint32_t from_lane(std::uint32_t value, int lane) {
+    return __shfl_sync(0xffffffff, value, lane);
+  }
+
+  /// Adds the products of two neighbours.
+  template <class Type>
+  __device__ static void add_products(std::uint32_t a, std::uint32_t b, float& sum) {
+    for (int bits = 0; bits < 32; bits += 16) {
+      const auto of_a = static_cast<std::uint16_t>(a >> bits);
+      const auto of_b = static_cast<std::uint16_t>(b >> bits);
+      sum = fmaf(Type::widen(of_a), Type::widen(of_b), sum);
+    }
   }
 };
 
@@ -70,13 +123,24 @@ inline void check(cudaError_t status, const char* call) {
                   cudaGetErrorString(status));
 }
 
+/// How many blocks a multiprocessor has to have registers for: one, unless a body asks for more.
+template <class Body>
+constexpr int resident_blocks() {
+  if constexpr (requires { Body::resident; }) {
+    return Body::resident;
+  } else {
+    return 1;
+  }
+}
+
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
 //
 // A grid begins while the last blocks of the one before it run, and prefetches what that one leaves alone;
 // then it waits until all before it is done and seen. Only after that may the next begin: whatever was
 // queued two launches ago is over when a body runs.
 template <class Body>
-__global__ void __launch_bounds__(Body::threads, 1) run_body(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(Body::threads, resident_blocks<Body>())
+    run_body(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
   const DeviceContext x;
   if constexpr (requires { body.prefetch(x); }) body.prefetch(x);

@@ -1,7 +1,7 @@
 // Launches of the gram stage.
 #include "kernels/device_context.cuh"
 #include "kernels/fold.hpp"
-#include "kernels/gram_tiled.hpp"
+#include "kernels/gram_bodies.hpp"
 #include "kernels/launch.hpp"
 
 namespace gramstep::kernels {

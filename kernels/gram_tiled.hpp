@@ -1,5 +1,5 @@
-// The gram stage for K > 8, and for momenta of any K: rows staged through shared memory, 8x4 tiles of
-// pairs in registers.
+// The gram stage for K > 8 rows of fp32, and for momenta of any K: rows staged through shared memory, 8x4 tiles
+// of pairs in registers.
 #pragma once
 
 #include "kernels/gram.hpp"
@@ -7,9 +7,8 @@
 namespace gramstep::kernels {
 
 /// What is staged: the gradients themselves.
-template <class GradientType>
 struct GradientSource {
-  using Type = GradientType;
+  using Type = Float32;
 
   struct Shared {};
 
@@ -20,12 +19,11 @@ struct GradientSource {
   template <int Width, class X>
   GRAMSTEP_BODY void stage(const X& x, const GramArguments& a, const Shared&, int k,
                            std::int64_t at, float* to) const {
-    if constexpr (Width == 4 && std::is_same_v<Type, Float32>) {
-      x.copy_async(to, static_cast<const float*>(a.rows[k]) + at);
+    const float* from = static_cast<const float*>(a.rows[k]) + at;
+    if constexpr (Width == 4) {
+      x.copy_async(to, from);
     } else {
-      float g[Width];
-      load(Type(a.row_type), a.rows[k], at, g);
-      store(g, to);
+      *to = *from;
     }
   }
 
@@ -255,39 +253,5 @@ struct GramTiledBody {
     }
   }
 };
-
-/// Calls function(body) with the body for K = a.tasks.
-template <class Source, class Function>
-void with_tiled_body(const GramArguments& a, const Source& source, const Function& function) {
-  if (a.tasks <= 8) return function(GramTiledBody<Source, 8>{a, source});
-  if (a.tasks <= 16) return function(GramTiledBody<Source, 16>{a, source});
-  if (a.tasks <= 32) return function(GramTiledBody<Source, 32>{a, source});
-  function(GramTiledBody<Source, 64>{a, source});
-}
-
-/// Calls function(body) with the body for gradients of a type and, where there are any, momenta.
-template <class Type, class Function>
-void with_gram_body_of(const GramArguments& a, const OneOfT<Aggregator>& aggregator,
-                       const Losses& losses, const Function& function) {
-  if (a.momenta.rows != nullptr) {
-    return with_tiled_body(a, MomentumSource<Type>{aggregator, losses}, function);
-  }
-  if (a.tasks == 1) return function(GramBody<Type, 1>{a});
-  if (a.tasks == 2) return function(GramBody<Type, 2>{a});
-  if (a.tasks <= 4) return function(GramBody<Type, 4>{a});
-  if (a.tasks <= 8) return function(GramBody<Type, 8>{a});
-  with_tiled_body(a, GradientSource<Type>{}, function);
-}
-
-/// Calls function(body) with the body for K = a.tasks.
-template <class Function>
-void with_gram_body(const GramArguments& a, const OneOfT<Aggregator>& aggregator,
-                    const Losses& losses, const Function& function) {
-  if (a.row_type == DType::float32) {
-    with_gram_body_of<Float32>(a, aggregator, losses, function);
-  } else {
-    with_gram_body_of<AnyType>(a, aggregator, losses, function);
-  }
-}
 
 }  // namespace gramstep::kernels

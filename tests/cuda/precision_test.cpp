@@ -1,4 +1,7 @@
 // Memory of other types than fp32 on CUDA against the CPU backend: bit for bit.
+#include <cmath>
+#include <limits>
+
 #include "tests/cuda/device_twin.hpp"
 #include "tests/narrow_rig.hpp"
 
@@ -56,6 +59,9 @@ struct Both {
 
   void draw_and_step() {
     rig.draw();
+    step();
+  }
+  void step() {
     std::vector<const void*> pointers;
     for (std::size_t k = 0; k < rows.size(); ++k) {
       rows[k].follow(rig.rows[k].buffer());
@@ -162,16 +168,36 @@ TEST_F(CudaPrecisionTest, MicroBatchesHaveTheBitsOfTheCpu) {
 }
 
 TEST_F(CudaPrecisionTest, GramOfNarrowRowsIsWithinItsBound) {
-  for (const int tasks : {1, 3, 8, 16, 33}) {
-    Both both(
-        {.aggregator = Mean{}, .tasks = tasks, .clip_norm = 1.0, .precision = {.gradients = bf16}});
-    both.draw_and_step();
-    const Report got = both.optimizer->report(), expected = both.rig.optimizer.report();
-    for (std::size_t e = 0; e < expected.gram.size(); ++e) {
-      // Sums of at most 1024 products in fp32, each exact: n u of the norms.
-      const auto i = e / static_cast<std::size_t>(tasks), j = e % static_cast<std::size_t>(tasks);
-      const double scale = expected.gradient_norms[i] * expected.gradient_norms[j];
-      EXPECT_NEAR(got.gram[e], expected.gram[e], 1024 * 0x1p-24 * scale);
+  for (const DType dtype : {bf16, fp16}) {
+    for (const int tasks : {1, 3, 8, 9, 16, 32, 33, 64}) {
+      Both both({.aggregator = Mean{},
+                 .tasks = tasks,
+                 .clip_norm = 1.0,
+                 .precision = {.gradients = dtype}});
+      both.draw_and_step();
+      const Report got = both.optimizer->report(), expected = both.rig.optimizer.report();
+      for (std::size_t e = 0; e < expected.gram.size(); ++e) {
+        // Sums of at most 1024 products in fp32, each exact: n u of the norms.
+        const auto i = e / static_cast<std::size_t>(tasks), j = e % static_cast<std::size_t>(tasks);
+        const double scale = expected.gradient_norms[i] * expected.gradient_norms[j];
+        EXPECT_NEAR(got.gram[e], expected.gram[e], 1024 * 0x1p-24 * scale);
+      }
+    }
+  }
+}
+
+// Whatever multiplies them must not make a finite number of what is beyond fp32.
+TEST_F(CudaPrecisionTest, ASquareBeyondFp32IsNotFinite) {
+  for (const int tasks : {8, 16, 33, 64}) {
+    for (const float large : {2e19f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
+      Both both({.aggregator = Mean{}, .tasks = tasks, .precision = {.gradients = bf16}});
+      NarrowMemory& row = both.rig.rows.back();
+      std::vector<float> numbers = row.numbers();
+      numbers[77] = large;
+      row.set(numbers);
+      both.step();
+      EXPECT_TRUE(both.rig.optimizer.report().skipped);
+      EXPECT_TRUE(both.optimizer->report().skipped) << tasks << " tasks, " << large;
     }
   }
 }

@@ -59,18 +59,50 @@ void expect_within_bound(const std::vector<double>& got, const Exact& exact, int
 /// Most terms in an fp32 sum: a thread's share of a span, or of a block of columns when tiled.
 constexpr int sweeps = kernels::max_span_elements / (4 * kernels::gram_threads);
 constexpr int body_terms = 5 * sweeps;  // four elements a sweep, and one beyond the last vector
-constexpr int tiled_terms =
-    kernels::GramTiledBody<kernels::GradientSource<kernels::Float32>, 16>::gram_block;
+constexpr int tiled_terms = kernels::GramTiledBody<kernels::GradientSource, 16>::gram_block;
+/// Or a warp's turns, four a sweep and one of what is left of a chunk, and the error of a turn's own.
+constexpr int tensor_terms = body_terms + 80;
 constexpr int cpu_terms = host::gram_block / host::gram_lanes;
 
-class GramBodyTest : public ::testing::TestWithParam<int> {};
+struct GramCase {
+  int tasks;
+  DType dtype = DType::float32;
+
+  int terms() const {
+    if (tasks <= 8) return body_terms;
+    return dtype == DType::float32 ? tiled_terms : tensor_terms;
+  }
+  friend std::ostream& operator<<(std::ostream& out, const GramCase& each) {
+    return out << each.tasks << " of " << name_of(each.dtype);
+  }
+};
+
+/// Random rows of that type, one of whose segments has no gradient; all chunks in one span, or as they are.
+struct GramRig : StageRig {
+  GramRig(const GramCase& which, int shift, bool one_span)
+      : StageRig(awkward_layout(which.tasks),
+                 {.tasks = which.tasks, .clip_norm = 1.0, .precision = {.gradients = which.dtype}},
+                 shift) {
+    segments[6].active = 0;
+    if (which.dtype != DType::float32) {
+      for (const Floats& row : rows) round_to(which.dtype, row.span());
+      round_to(which.dtype, heads.span());
+    }
+    if (!one_span) return;
+    std::vector<kernels::Span>& spans = setup.work.spans;
+    const auto end = spans.begin() + setup.work.shared_spans;
+    spans.front().last = std::prev(end)->last;
+    spans.erase(spans.begin() + 1, end);
+    setup.work.shared_spans = 1;
+    partials.resize(static_cast<std::size_t>(setup.work.partials(setup.tasks)));
+  }
+};
+
+class GramBodyTest : public ::testing::TestWithParam<GramCase> {};
 
 TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
-  const int tasks = GetParam();
-  for (const int shift : {0, 1, 2, 4}) {
-    StageRig rig(awkward_layout(tasks), {.tasks = tasks, .clip_norm = 1.0}, shift, 1,
-                 chunk_elements_at(shift));
-    rig.segments[6].active = 0;
+  for (const int shift : {0, 1, 4, 8}) {
+    GramRig rig(GetParam(), shift, shift == 8);
     const Exact exact = exact_gram(rig);
     std::vector<double> first;
     for (const simt::Launch& order : every_order) {
@@ -79,7 +111,7 @@ TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
       if (first.empty()) first = rig.partials;
       EXPECT_TRUE(same_bits(rig.partials, first));
     }
-    expect_within_bound(summed(rig), exact, tasks <= 8 ? body_terms : tiled_terms);
+    expect_within_bound(summed(rig), exact, GetParam().terms());
     rig.run_gram_on_cpu();
     expect_within_bound(summed(rig), exact, cpu_terms);
   }
@@ -87,7 +119,14 @@ TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
 
 // Rows counted up by the unrolled bodies, and where tiles end.
 INSTANTIATE_TEST_SUITE_P(Tasks, GramBodyTest,
-                         ::testing::Values(1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64));
+                         ::testing::Values(GramCase{1}, GramCase{2}, GramCase{3}, GramCase{5},
+                                           GramCase{8}, GramCase{9}, GramCase{16}, GramCase{17},
+                                           GramCase{32}, GramCase{33}, GramCase{64}));
+INSTANTIATE_TEST_SUITE_P(
+    Narrow, GramBodyTest,
+    ::testing::Values(GramCase{9, DType::bfloat16}, GramCase{16, DType::bfloat16},
+                      GramCase{17, DType::float16}, GramCase{32, DType::bfloat16},
+                      GramCase{33, DType::bfloat16}, GramCase{64, DType::float16}));
 
 TEST(GramBody, OfNothingIsNothing) {
   Layout layout;

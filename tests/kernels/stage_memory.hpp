@@ -142,7 +142,7 @@ class StageMemory {
     a.momenta = {setup.traits.momentum ? momenta.data() : nullptr, setup.momentum_stride(), &step,
                  scaling};
     a.tasks = setup.tasks;
-    a.aligned = aligned_;
+    a.aligned = reinterpret_cast<std::uintptr_t>(a.rows[0]) % 16 == 0;
     return a;
   }
 

@@ -10,7 +10,7 @@
 #include "host/cpu/leaves.hpp"
 #include "host/cpu/orthogonalizer.hpp"
 #include "kernels/factored.hpp"
-#include "kernels/gram_tiled.hpp"
+#include "kernels/gram_bodies.hpp"
 #include "kernels/normalize.hpp"
 #include "tests/kernels/stage_memory.hpp"
 

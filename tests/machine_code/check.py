@@ -38,6 +38,9 @@ def beyond_policy(case: Case, counts: dict[str, Any]) -> list[str]:
             f"got {counts['instructions_a_parameter']} instructions a parameter, expected at most "
             f"{case.instructions}"
         )
+    tensor = counts["by_kind"].get("tensor", 0)
+    if tensor != case.tensor:
+        wrong.append(f"got {tensor} multiplications by tensor cores a turn, expected {case.tensor}")
     if counts["by_kind"].get("double"):
         wrong.append(f"{counts['by_kind']['double']} double-precision instructions in the hot loop")
     if counts["blocks"] < case.blocks:

@@ -26,6 +26,7 @@ class Case:
     parameters: int
     instructions: float
     blocks: int
+    tensor: int = 0
     of: str = "thread"
     inner_turns: int = 1
     staged_bytes: int = 0
@@ -39,18 +40,30 @@ def cases() -> list[Case]:
     return [Case(**each | {"avoid": tuple(each.get("avoid", ["CALL"]))}) for each in table]
 
 
-def hot_loop(kernel: Kernel, avoid: tuple[str, ...] = ("CALL",)) -> Loop | None:
+def hot_loop(
+    kernel: Kernel, avoid: tuple[str, ...] = ("CALL",), tensor: bool = False
+) -> Loop | None:
     """The loop with the most 128-bit accesses a turn outside of the loops inside it; of equals
-    that with the longest turn."""
-    found = loops(kernel.code.blocks())
+    that with the longest turn. Of those alone that use tensor cores there, if it is `tensor`."""
+    found = [
+        each
+        for each in loops(kernel.code.blocks())
+        if not tensor or any(map(is_tensor, each.turn(avoid, 0)))
+    ]
     weights = [(streamed(each.turn(avoid, 0)), len(each.turn(avoid))) for each in found]
     most = max(weights, default=(0, 0))
     return found[weights.index(most)] if most[0] else None
 
 
+def is_tensor(instruction: Instruction) -> bool:
+    """Whether tensor cores do it."""
+    return instruction.name in KINDS["tensor"]
+
+
 KINDS = {
     "fp32": ("FADD", "FMUL", "FFMA", "FSETP", "FSEL", "FMNMX", "FCHK"),
     "special": ("MUFU",),
+    "tensor": ("HMMA",),
     "shared memory": ("LDS", "STS"),
     "global memory": STREAMS,
 }
@@ -65,7 +78,7 @@ def kind_of(instruction: Instruction) -> str:
 
 def counted(kernel: Kernel, case: Case) -> dict[str, Any]:
     """The counts of a case, a turn of its hot loop unless they say otherwise."""
-    loop = hot_loop(kernel, case.avoid)
+    loop = hot_loop(kernel, case.avoid, case.tensor > 0)
     if loop is None:
         raise ValueError("no loop with 128-bit accesses to global memory")
     turn = loop.turn(case.avoid, case.inner_turns)

@@ -134,6 +134,7 @@ def test_a_spoiled_kernel_is_seen(good: str, bad: str, complaint: str) -> None:
         ("LDG.E.128 R4", "LDG.E.64 R4", "got 1 128-bit loads"),
         ("BSYNC B0 ;", "BSYNC B0 ;\n  /*0*/ NOP ;\n  /*0*/ NOP ;\n  /*0*/ NOP ;", "got 9.25 instr"),
         ("FADD.FTZ R4", "DADD R4", "1 double-precision"),
+        ("FADD.FTZ R4", "HMMA.16816.F32 R4", "got 1 multiplications by tensor cores"),
     ],
 )
 def test_a_kernel_beyond_its_policy_is_seen(good: str, bad: str, complaint: str) -> None:

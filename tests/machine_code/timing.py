@@ -16,6 +16,7 @@ class Latencies:
 
     arithmetic: int = 4
     special: int = 20  # MUFU, conversions, double precision
+    tensor: int = 33  # HMMA
     shared: int = 30
     constant: int = 30
     cached: int = 40  # narrow global loads: plan, segments, weights, which all threads read
@@ -26,6 +27,8 @@ class Latencies:
         match instruction.name:
             case "LDG":
                 return self.memory if instruction.bytes == 16 else self.cached
+            case "HMMA":
+                return self.tensor
             case "LDS":
                 return self.shared
             case "LDC" | "ULDC":
@@ -60,6 +63,8 @@ def operands(instruction: Instruction) -> tuple[set[str], set[str]]:
     words = instruction.bytes // 4 if instruction.name in ("LDG", "LDS", "STG", "STS") else 1
     if is_double(instruction):
         words = 2
+    if instruction.name == "HMMA":  # the right side has two
+        words = 4
     if instruction.name in ("STG", "STS"):
         return set(), registers(first) | registers(rest, words)
     if instruction.name in ("LDG", "LDS"):

@@ -181,6 +181,46 @@ TEST_P(EveryOrder, SumsGroupsOfLanes) {
   }
 }
 
+/// Numbers of 16 bits that are integers.
+struct Integer16 {
+  static float widen(std::uint16_t stored) { return static_cast<float>(stored); }
+};
+
+/// 1 + A B of matrices whose elements come by row of A and by column of B.
+struct MultiplyAdd {
+  const std::uint16_t* a;  // [16, 16]
+  const std::uint16_t* b;  // [8, 16]
+  float* sums;             // [16, 8]
+  using Shared = NoShared;
+
+  template <class X>
+  void operator()(const X& x, Shared&) const {
+    const int g = x.lane() / 4, t = x.lane() % 4;
+    const auto two = [](const std::uint16_t* at) { return std::uint32_t{at[1]} << 16 | at[0]; };
+    const auto of_a = [&](int row, int column) { return two(a + row * 16 + column); };
+    float own[4] = {1, 1, 1, 1};
+    x.template multiply_add<Integer16>(
+        own, {of_a(g, 2 * t), of_a(g + 8, 2 * t), of_a(g, 2 * t + 8), of_a(g + 8, 2 * t + 8)},
+        {two(b + g * 16 + 2 * t), two(b + g * 16 + 2 * t + 8)});
+    for (int c = 0; c < 4; ++c) sums[(g + c / 2 * 8) * 8 + 2 * t + c % 2] = own[c];
+  }
+};
+
+TEST_P(EveryOrder, MultipliesMatrices) {
+  std::vector<std::uint16_t> a(16 * 16), b(8 * 16);
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::uint16_t>(i * i % 251);
+  for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<std::uint16_t>(i * 7 % 127);
+  std::vector<float> sums(16 * 8);
+  run({.order = GetParam()}, MultiplyAdd{a.data(), b.data(), sums.data()});
+  for (std::size_t i = 0; i < 16; ++i) {
+    for (std::size_t j = 0; j < 8; ++j) {
+      int expected = 1;
+      for (std::size_t k = 0; k < 16; ++k) expected += a[i * 16 + k] * b[j * 16 + k];
+      EXPECT_EQ(sums[i * 8 + j], static_cast<float>(expected)) << i << ", " << j;
+    }
+  }
+}
+
 /// Two groups of copies of 16 bytes a thread; what is there after a wait that leaves `Pending`.
 template <int Pending>
 struct Copies {

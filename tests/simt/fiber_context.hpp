@@ -1,6 +1,7 @@
 // The execution context that kernel bodies get in tests, and the launch of a body.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -73,7 +74,38 @@ class FiberContext {
     return static_cast<std::uint32_t>(largest);
   }
 
+  /// Sums in double, then rounded: a device rounds oftener, and down.
+  template <class Type>
+  void multiply_add(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                    Site site = Site::here()) const {
+    const int row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first lanes that have them
+    std::uint64_t left[2][4], right[2][4];                    // halves of A's columns; columns of B
+    for (int half = 0; half < 2; ++half) {
+      const std::uint64_t words = std::uint64_t{a[2 * half + 1]} << 32 | a[2 * half];
+      const std::uint64_t* values = exchange_in_warp(self_, words, "multiply_add", site);
+      std::copy_n(values + row, 4, left[half]);
+    }
+    const std::uint64_t words = std::uint64_t{b[1]} << 32 | b[0];
+    const std::uint64_t* values = exchange_in_warp(self_, words, "multiply_add", site);
+    for (int n = 0; n < 2; ++n) std::copy_n(values + column + 4 * n, 4, right[n]);
+    for (int c = 0; c < 4; ++c) {
+      double sum = static_cast<double>(sums[c]);
+      for (int k = 0; k < 16; ++k) {
+        const float of_a = number<Type>(left[k / 8][k % 8 / 2], c / 2 * 2 + k % 2);
+        const float of_b = number<Type>(right[c % 2][k % 8 / 2], k / 8 * 2 + k % 2);
+        sum += static_cast<double>(of_a) * static_cast<double>(of_b);
+      }
+      sums[c] = static_cast<float>(sum);
+    }
+  }
+
  private:
+  /// One of the four numbers of 16 bits in a lane's words.
+  template <class Type>
+  static float number(std::uint64_t words, int which) {
+    return Type::widen(static_cast<std::uint16_t>(words >> 16 * which));
+  }
+
   template <class T>
   static std::uint64_t to_bits(const T& value) {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(std::uint64_t));
