@@ -18,11 +18,11 @@
 //   void prefetch(from)                 memory that will soon be read comes nearer; what is there then is
 //                                       read later, and may change until then
 //   void multiply_add<Type>(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2])
-//                                       the warp adds A B, of numbers of 16 bits, to 16 x 8 sums; all
-//                                       lanes call, lane 4 g + t with two neighbours in each word: of
-//                                       rows g, g + 8, g, g + 8 of A from columns 2 t, 2 t, 2 t + 8 and
-//                                       2 t + 8 on, of column g of B from rows 2 t and 2 t + 8 on, and
-//                                       of the sums (g, 2 t), (g, 2 t + 1), (g + 8, 2 t), (g + 8, 2 t + 1)
+//                                       the warp adds A B to 16 x 8 sums; all lanes call, lane 4 g + t
+//                                       with words t, t, t + 4 and t + 4 of rows g, g + 8, g and g + 8 of
+//                                       A, words t and t + 4 of column g of B, and of the sums (g, 2 t),
+//                                       (g, 2 t + 1), (g + 8, 2 t), (g + 8, 2 t + 1). A word is two
+//                                       neighbours of 16 bits, or 11 bits of one of fp32
 //   void copy_async(to, from)           16 bytes from global to shared memory, both aligned to them
 //   void commit_copies()                makes the copies since the last commit, if any, one group
 //   void wait_for_copies<Pending>()     until no more than that many of the caller's groups are on

@@ -13,7 +13,7 @@
 #include "gramstep/error.hpp"
 #include "gramstep/optimizer.hpp"
 #include "kernels/context.hpp"
-#include "kernels/numbers.hpp"
+#include "kernels/storage.hpp"
 
 namespace gramstep::kernels {
 
@@ -34,7 +34,7 @@ struct DeviceContext {
   }
 
   /// Past the registers, where the multiprocessor can.
-  __device__ void copy_async(float* to, const float* from) const {
+  __device__ void copy_async(void* to, const void* from) const {
     __pipeline_memcpy_async(to, from, 16);
   }
   __device__ void commit_copies() const { __pipeline_commit(); }
@@ -63,6 +63,12 @@ struct DeviceContext {
     if constexpr (std::is_same_v<Type, Bfloat16>) {
       asm volatile(
           "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+          "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+          : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    } else if constexpr (std::is_same_v<Type, Float32>) {
+      asm volatile(
+          "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, "
           "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
           : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -104,13 +110,18 @@ struct DeviceContext {
     return __shfl_sync(0xffffffff, value, lane);
   }
 
-  /// Adds the products of two neighbours.
+  /// Adds the products of a word's numbers.
   template <class Type>
   __device__ static void add_products(std::uint32_t a, std::uint32_t b, float& sum) {
-    for (int bits = 0; bits < 32; bits += 16) {
-      const auto of_a = static_cast<std::uint16_t>(a >> bits);
-      const auto of_b = static_cast<std::uint16_t>(b >> bits);
-      sum = fmaf(Type::widen(of_a), Type::widen(of_b), sum);
+    if constexpr (std::is_same_v<Type, Float32>) {
+      sum = fmaf(float_of(a), float_of(b), sum);
+      return;
+    } else {
+      for (int bits = 0; bits < 32; bits += 16) {
+        const auto of_a = static_cast<std::uint16_t>(a >> bits);
+        const auto of_b = static_cast<std::uint16_t>(b >> bits);
+        sum = fmaf(Type::widen(of_a), Type::widen(of_b), sum);
+      }
     }
   }
 };

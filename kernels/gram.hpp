@@ -117,7 +117,7 @@ using HeadSums = double[gram_warps][1];
 template <class Type, class X>
 GRAMSTEP_BODY void head_span(const X& x, const GramArguments& a, std::int64_t span,
                              HeadSums& room) {
-  // Widened chunk by chunk: the tiled bodies' blocks have few threads to share a span.
+  // Widened chunk by chunk: not every body's block has as many threads to share a span.
   double sums[1] = {};
   over_chunks(a, span, [&](const Chunk& chunk) {
     float of_chunk[1] = {};

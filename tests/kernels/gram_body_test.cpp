@@ -56,12 +56,13 @@ void expect_within_bound(const std::vector<double>& got, const Exact& exact, int
   }
 }
 
-/// Most terms in an fp32 sum: a thread's share of a span, or of a block of columns when tiled.
+/// Most terms in an fp32 sum: a thread's share of a span, a warp's turns on tensor cores, a lane's share on a CPU.
 constexpr int sweeps = kernels::max_span_elements / (4 * kernels::gram_threads);
 constexpr int body_terms = 5 * sweeps;  // four elements a sweep, and one beyond the last vector
-constexpr int tiled_terms = kernels::GramTiledBody<kernels::GradientSource, 16>::gram_block;
-/// Or a warp's turns, four a sweep and one of what is left of a chunk, and the error of a turn's own.
-constexpr int tensor_terms = body_terms + 80;
+constexpr int turn_terms = 100;  // the error of a turn's own
+constexpr int tensor_terms =
+    turn_terms +
+    kernels::GramTensorBody<kernels::GradientSource<kernels::Float32>, 16>::most_turns;
 constexpr int cpu_terms = host::gram_block / host::gram_lanes;
 
 struct GramCase {
@@ -69,8 +70,7 @@ struct GramCase {
   DType dtype = DType::float32;
 
   int terms() const {
-    if (tasks <= 8) return body_terms;
-    return dtype == DType::float32 ? tiled_terms : tensor_terms;
+    return tasks <= 8 ? body_terms : tensor_terms;
   }
   friend std::ostream& operator<<(std::ostream& out, const GramCase& each) {
     return out << each.tasks << " of " << name_of(each.dtype);
@@ -105,7 +105,9 @@ TEST_P(GramBodyTest, IsWithinItsBoundInEveryOrderAndAlignment) {
     GramRig rig(GetParam(), shift, shift == 8);
     const Exact exact = exact_gram(rig);
     std::vector<double> first;
+    // All orders once; the rest of the grid is about places.
     for (const simt::Launch& order : every_order) {
+      if (shift != 0 && order.order != simt::Order::reverse) continue;
       std::fill(rig.partials.begin(), rig.partials.end(), std::nan(""));
       rig.run_gram(order);
       if (first.empty()) first = rig.partials;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -43,7 +44,7 @@ class FiberContext {
 
   /// 16 bytes from global to shared memory, made no earlier than a wait demands: whoever reads too
   /// early reads what was there before.
-  void copy_async(float* to, const float* from) const { queue_copy(self_, to, from); }
+  void copy_async(void* to, const void* from) const { queue_copy(self_, to, from); }
   void commit_copies() const { simt::commit_copies(self_); }
   template <int Pending>
   void wait_for_copies() const {
@@ -74,7 +75,7 @@ class FiberContext {
     return static_cast<std::uint32_t>(largest);
   }
 
-  /// Sums in double, then rounded: a device rounds oftener, and down.
+  /// As inexact as a device may be: see cut_sum.
   template <class Type>
   void multiply_add(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                     Site site = Site::here()) const {
@@ -89,21 +90,46 @@ class FiberContext {
     const std::uint64_t* values = exchange_in_warp(self_, words, "multiply_add", site);
     for (int n = 0; n < 2; ++n) std::copy_n(values + column + 4 * n, 4, right[n]);
     for (int c = 0; c < 4; ++c) {
-      double sum = static_cast<double>(sums[c]);
-      for (int k = 0; k < 16; ++k) {
-        const float of_a = number<Type>(left[k / 8][k % 8 / 2], c / 2 * 2 + k % 2);
-        const float of_b = number<Type>(right[c % 2][k % 8 / 2], k / 8 * 2 + k % 2);
-        sum += static_cast<double>(of_a) * static_cast<double>(of_b);
+      for (int half = 0; half < 2; ++half) {
+        double products[8];
+        for (int k = 0; k < 8; ++k) {  // halves of words
+          const float of_a = number<Type>(left[half][k / 2], c / 2 * 2 + k % 2);
+          const float of_b = number<Type>(right[c % 2][k / 2], half * 2 + k % 2);
+          products[k] = static_cast<double>(of_a) * static_cast<double>(of_b);
+        }
+        sums[c] = cut_sum(static_cast<double>(sums[c]), products);
       }
-      sums[c] = static_cast<float>(sum);
     }
   }
 
  private:
-  /// One of the four numbers of 16 bits in a lane's words.
+  /// One of the four numbers of 16 bits in a lane's two words; the upper half of a word of fp32 is 11 bits of
+  /// it, the lower half nothing.
   template <class Type>
   static float number(std::uint64_t words, int which) {
-    return Type::widen(static_cast<std::uint16_t>(words >> 16 * which));
+    if constexpr (requires { Type::widen(std::uint16_t{}); }) {
+      return Type::widen(static_cast<std::uint16_t>(words >> 16 * which));
+    } else {
+      const auto word = static_cast<std::uint32_t>(words >> which / 2 * 32) & ~((1u << 13) - 1);
+      return which % 2 == 0 ? 0.0f : from_bits<float>(word);
+    }
+  }
+
+  /// The sum of what there was and eight products, each cut off 24 bits from the largest one's first, as the sum is
+  /// from its own.
+  static float cut_sum(double sum, const double (&products)[8]) {
+    double largest = std::fabs(sum);
+    for (const double product : products) largest = std::max(largest, std::fabs(product));
+    double total = cut(sum, largest);
+    for (const double product : products) total += cut(product, largest);
+    return static_cast<float>(cut(total, total));
+  }
+
+  static double cut(double value, double largest) {
+    if (!std::isfinite(value) || !std::isfinite(largest) || largest == 0) return value;
+    const std::uint64_t exponent = to_bits(largest) & 0x7ff0'0000'0000'0000;
+    const double unit = from_bits<double>(exponent) * 0x1p-23;
+    return static_cast<double>(static_cast<std::int64_t>(value / unit)) * unit;
   }
 
   template <class T>
