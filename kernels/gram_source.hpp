@@ -43,10 +43,15 @@ struct GradientSource {
   template <class X>
   GRAMSTEP_BODY void prepare(const X&, const GramArguments&, Shared&) const {}
 
-  /// A word from element `at` of a row on, of which `available` elements are there: zeros beyond.
-  GRAMSTEP_BODY std::uint32_t word(const GramArguments&, const Shared&, int, const void* row,
-                                   std::int64_t at, int available) const {
-    const auto* from = static_cast<const Stored*>(row) + at;
+  /// Task k's row. Beyond K the last once more, whose products nobody asks for.
+  GRAMSTEP_BODY const Stored* row(const GramArguments& a, int k) const {
+    return static_cast<const Stored*>(a.rows[k < a.tasks ? k : a.tasks - 1]);
+  }
+
+  /// A word from element `at` of task k's row on, of which `available` elements are there: zeros beyond.
+  GRAMSTEP_BODY std::uint32_t word(const GramArguments& a, const Shared&, int k, std::int64_t at,
+                                   int available) const {
+    const Stored* from = row(a, k) + at;
     std::uint32_t word = 0;
     GRAMSTEP_UNROLL
     for (int c = 0; c < Operand::in_word; ++c) {
@@ -85,7 +90,7 @@ struct MomentumSource {
     x.sync();
   }
 
-  GRAMSTEP_BODY std::uint32_t word(const GramArguments& a, const Shared& shared, int k, const void*,
+  GRAMSTEP_BODY std::uint32_t word(const GramArguments& a, const Shared& shared, int k,
                                    std::int64_t at, int available) const {
     std::uint32_t words[1] = {};
     if (available > 0) take(a, shared, k, at, words);

@@ -55,7 +55,7 @@ struct GramTensorBody {
   /// Of the bands i <= j, the two tiles of band i by the eights of band j.
   using Products = float[pairs_of(bands)][2][4];
   /// Where the lane's rows are.
-  using Lanes = const void * [2 * bands];
+  using Lanes = const Stored* [2 * bands];
   /// A lane's words of a turn, row by row.
   using Turn = std::uint32_t[2 * bands][4];
 
@@ -79,32 +79,28 @@ struct GramTensorBody {
 
   template <class X>
   GRAMSTEP_BODY void shared_span(const X& x, Shared& shared, std::int64_t span) const {
-    Lanes rows;
-    GRAMSTEP_UNROLL
-    for (int r = 0; r < 2 * bands; ++r) {
-      // Beyond K the last row once more, whose products nobody asks for.
-      const int k = task(x, r);
-      rows[r] = a.rows[k < a.tasks ? k : a.tasks - 1];
-    }
     const Span whole = a.work.spans[span];
     GRAMSTEP_UNROLL_BY(1)
     for (int first = whole.first; first < whole.last; first += piece) {
       const Span part{first, first + piece < whole.last ? first + piece : whole.last};
       Products products = {};
       if constexpr (Source::copied) {
-        add_copied(x, shared, rows, part, products);
+        add_copied(x, shared, part, products);
       } else {
         add_taken(x, shared, part, products);
       }
-      add_rests(x, shared, rows, part, products);
+      add_rests(x, shared, part, products);
       write(x, shared, products, span, first > whole.first);
     }
   }
 
   /// What lies in full turns, copied while others are multiplied.
   template <class X>
-  GRAMSTEP_BODY void add_copied(const X& x, Shared& shared, const Lanes& rows, const Span& part,
+  GRAMSTEP_BODY void add_copied(const X& x, Shared& shared, const Span& part,
                                 Products& products) const {
+    Lanes rows;
+    GRAMSTEP_UNROLL
+    for (int r = 0; r < 2 * bands; ++r) rows[r] = source.row(a, task(x, r));
     Place ahead{part.first - 1, part.last, 0, 0};
     int filled = 0;
     GRAMSTEP_UNROLL_BY(1)
@@ -132,7 +128,7 @@ struct GramTensorBody {
     GRAMSTEP_UNROLL
     for (int r = 0; r < 2 * bands; ++r) {
       x.copy_async(shared.staged[filled % depth][r][x.thread()],
-                   static_cast<const Stored*>(rows[r]) + ahead.at);
+                   rows[r] + ahead.at);
     }
     x.commit_copies();
     return true;
@@ -183,8 +179,8 @@ struct GramTensorBody {
 
   /// What is left over of chunks, or all of them where rows lie across 16 bytes.
   template <class X>
-  GRAMSTEP_BODY void add_rests(const X& x, const Shared& shared, const Lanes& rows,
-                               const Span& part, Products& products) const {
+  GRAMSTEP_BODY void add_rests(const X& x, Shared& shared, const Span& part,
+                               Products& products) const {
     GRAMSTEP_UNROLL_BY(1)
     for (int c = part.first; c < part.last; ++c) {
       const Chunk chunk = a.work.chunks[c];
@@ -195,27 +191,28 @@ struct GramTensorBody {
       GRAMSTEP_UNROLL_BY(1)
       for (int turn = full_turns(chunk) + x.warp(); turn * width < chunk.count; turn += warps) {
         const int first = turn * width + first_column(x);
-        Turn words = {};
-        take_singly(x, shared, rows, chunk.begin + first, chunk.count - first, words);
+        Turn words;
+        take_singly(x, shared, chunk.begin + first, chunk.count - first, words);
         multiply(x, words, products);
       }
     }
   }
 
-  /// A turn of which `available` elements of the lane's are there, zeros beyond. A word of every row at a time:
-  /// few instructions, and enough on their way.
+  /// A turn of which `available` elements of the lane's are there, zeros beyond.
   template <class X>
-  GRAMSTEP_BODY void take_singly(const X& x, const Shared& shared, const Lanes& rows,
-                                 std::int64_t at, int available, Turn& words) const {
-    GRAMSTEP_UNROLL_BY(1)
-    for (int e = 0; e < width / 4; e += Operand::in_word) {
+  GRAMSTEP_BODY void take_singly(const X& x, Shared& shared, std::int64_t at, int available,
+                                 Turn& words) const {
+    GRAMSTEP_UNROLL_BY(2)
+    for (int r = 0; r < 2 * bands; ++r) {
+      std::uint32_t row[4];
       GRAMSTEP_UNROLL
-      for (int r = 0; r < 2 * bands; ++r) {
-        // Moved along, not indexed: registers cannot be.
-        for (int w = 0; w < 3; ++w) words[r][w] = words[r][w + 1];
-        words[r][3] = source.word(a, shared.source, task(x, r), rows[r], at + e, available - e);
+      for (int w = 0; w < 4; ++w) {
+        const int e = w * Operand::in_word;
+        row[w] = source.word(a, shared.source, task(x, r), at + e, available - e);
       }
+      store(row, shared.staged[0][r][x.thread()]);
     }
+    load_staged(x, shared, 0, words);
   }
 
   /// Adds a turn's products, each turn's rounded to nearest.
