@@ -36,22 +36,30 @@ struct GradientSource {
   using Operand = TensorOperand<Type>;
   using Stored = typename Operand::Stored;
   using HeadType = std::conditional_t<std::is_same_v<Type, Float32>, Float32, AnyType>;
-  static constexpr bool copied = true;
 
-  struct Shared {};
+  struct Shared {
+    const Stored* rows[max_tasks];  // beyond K the last once more, whose products nobody asks for
+  };
 
   template <class X>
-  GRAMSTEP_BODY void prepare(const X&, const GramArguments&, Shared&) const {}
-
-  /// Task k's row. Beyond K the last once more, whose products nobody asks for.
-  GRAMSTEP_BODY const Stored* row(const GramArguments& a, int k) const {
-    return static_cast<const Stored*>(a.rows[k < a.tasks ? k : a.tasks - 1]);
+  GRAMSTEP_BODY void prepare(const X& x, const GramArguments& a, Shared& shared) const {
+    for (int k = x.thread(); k < max_tasks; k += x.threads()) {
+      shared.rows[k] = static_cast<const Stored*>(a.rows[k < a.tasks ? k : a.tasks - 1]);
+    }
+    x.sync();
   }
 
-  /// A word from element `at` of task k's row on, of which `available` elements are there: zeros beyond.
-  GRAMSTEP_BODY std::uint32_t word(const GramArguments& a, const Shared&, int k, std::int64_t at,
-                                   int available) const {
-    const Stored* from = row(a, k) + at;
+  /// Brings four words of task k from element `at` on to shared memory, sooner or later.
+  template <class X>
+  GRAMSTEP_BODY void fetch(const X& x, const GramArguments&, const Shared& shared, int k,
+                           std::int64_t at, std::uint32_t* to) const {
+    x.copy_async(to, shared.rows[k] + at);
+  }
+
+  /// A word, of which `available` elements are there: zeros beyond.
+  GRAMSTEP_BODY std::uint32_t word(const GramArguments&, const Shared& shared, int k,
+                                   std::int64_t at, int available) const {
+    const Stored* from = shared.rows[k] + at;
     std::uint32_t word = 0;
     GRAMSTEP_UNROLL
     for (int c = 0; c < Operand::in_word; ++c) {
@@ -70,7 +78,6 @@ template <class GradientType>
 struct MomentumSource {
   using Operand = TensorOperand<Float32>;
   using HeadType = GradientType;
-  static constexpr bool copied = false;
   OneOfT<Aggregator> aggregator;
   Losses losses;
 
@@ -90,6 +97,14 @@ struct MomentumSource {
     x.sync();
   }
 
+  template <class X>
+  GRAMSTEP_BODY void fetch(const X&, const GramArguments& a, const Shared& shared, int k,
+                           std::int64_t at, std::uint32_t* to) const {
+    std::uint32_t words[4];
+    take(a, shared, k, at, words);
+    store(words, to);
+  }
+
   GRAMSTEP_BODY std::uint32_t word(const GramArguments& a, const Shared& shared, int k,
                                    std::int64_t at, int available) const {
     std::uint32_t words[1] = {};
@@ -97,6 +112,17 @@ struct MomentumSource {
     return words[0];
   }
 
+  /// A segment without gradient keeps its momenta.
+  template <class X>
+  GRAMSTEP_BODY void pass_over(const X& x, const GramArguments& a, const Chunk& chunk) const {
+    for (int k = 0; k < a.tasks; ++k) {
+      const float* from = a.momenta.before(k, a.tasks) + chunk.begin;
+      float* to = a.momenta.after(k, a.tasks) + chunk.begin;
+      for (int i = x.thread(); i < chunk.count; i += x.threads()) to[i] = from[i];
+    }
+  }
+
+ private:
   /// Words of task k from element `at` on; beyond K zeros.
   template <int Width>
   GRAMSTEP_BODY void take(const GramArguments& a, const Shared& shared, int k, std::int64_t at,
@@ -114,16 +140,6 @@ struct MomentumSource {
     }
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) words[c] = bits_of(m[c]);
-  }
-
-  /// A segment without gradient keeps its momenta.
-  template <class X>
-  GRAMSTEP_BODY void pass_over(const X& x, const GramArguments& a, const Chunk& chunk) const {
-    for (int k = 0; k < a.tasks; ++k) {
-      const float* from = a.momenta.before(k, a.tasks) + chunk.begin;
-      float* to = a.momenta.after(k, a.tasks) + chunk.begin;
-      for (int i = x.thread(); i < chunk.count; i += x.threads()) to[i] = from[i];
-    }
   }
 };
 

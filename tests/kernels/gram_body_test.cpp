@@ -62,7 +62,7 @@ constexpr int body_terms = 5 * sweeps;  // four elements a sweep, and one beyond
 constexpr int turn_terms = 100;  // the error of a turn's own
 constexpr int tensor_terms =
     turn_terms +
-    kernels::GramTensorBody<kernels::GradientSource<kernels::Float32>, 16>::most_turns;
+    kernels::GramTensorBody<kernels::GradientSource<kernels::Float32>, 16>::most_sums;
 constexpr int cpu_terms = host::gram_block / host::gram_lanes;
 
 struct GramCase {
