@@ -91,10 +91,11 @@ class FiberContext {
     for (int n = 0; n < 2; ++n) std::copy_n(values + column + 4 * n, 4, right[n]);
     for (int c = 0; c < 4; ++c) {
       for (int half = 0; half < 2; ++half) {
-        double products[8];
-        for (int k = 0; k < 8; ++k) {  // halves of words
-          const float of_a = number<Type>(left[half][k / 2], c / 2 * 2 + k % 2);
-          const float of_b = number<Type>(right[c % 2][k / 2], half * 2 + k % 2);
+        double products[4 * in_word<Type>];
+        for (int k = 0; k < 4 * in_word<Type>; ++k) {
+          const int of_word = k % in_word<Type>;
+          const float of_a = number<Type>(left[half][k / in_word<Type>], c / 2, of_word);
+          const float of_b = number<Type>(right[c % 2][k / in_word<Type>], half, of_word);
           products[k] = static_cast<double>(of_a) * static_cast<double>(of_b);
         }
         sums[c] = cut_sum(static_cast<double>(sums[c]), products);
@@ -103,34 +104,51 @@ class FiberContext {
   }
 
  private:
-  /// One of the four numbers of 16 bits in a lane's two words; the upper half of a word of fp32 is 11 bits of
-  /// it, the lower half nothing.
+  /// Numbers in a word: two of 16 bits, or one of fp32.
   template <class Type>
-  static float number(std::uint64_t words, int which) {
-    if constexpr (requires { Type::widen(std::uint16_t{}); }) {
-      return Type::widen(static_cast<std::uint16_t>(words >> 16 * which));
+  static constexpr int in_word = requires { Type::widen(std::uint16_t{}); } ? 2 : 1;
+
+  /// One of the numbers in the first or second of a lane's two words; 11 bits of fp32.
+  template <class Type>
+  static float number(std::uint64_t words, int second, int of_word) {
+    const auto word = static_cast<std::uint32_t>(words >> 32 * second);
+    if constexpr (in_word<Type> == 2) {
+      return Type::widen(static_cast<std::uint16_t>(word >> 16 * of_word));
     } else {
-      const auto word = static_cast<std::uint32_t>(words >> which / 2 * 32) & ~((1u << 13) - 1);
-      return which % 2 == 0 ? 0.0f : from_bits<float>(word);
+      return from_bits<float>(word & ~((1u << 13) - 1));
     }
   }
 
-  /// The sum of what there was and eight products, each cut off 24 bits from the largest one's first, as the sum is
+  /// The sum of what there was and the products, each cut off 24 bits from the largest one's first, as the sum is
   /// from its own.
-  static float cut_sum(double sum, const double (&products)[8]) {
-    double largest = std::fabs(sum);
-    for (const double product : products) largest = std::max(largest, std::fabs(product));
-    double total = cut(sum, largest);
-    for (const double product : products) total += cut(product, largest);
-    return static_cast<float>(cut(total, total));
+  template <int Count>
+  static float cut_sum(double sum, const double (&products)[Count]) {
+    double largest = std::fabs(sum), uncut = sum;
+    for (const double product : products) {
+      largest = std::max(largest, std::fabs(product));
+      uncut += product;
+    }
+    if (!std::isfinite(uncut) || largest == 0) return static_cast<float>(uncut);
+    const Cut cut(largest);
+    double total = cut(sum);
+    for (const double product : products) total += cut(product);
+    return static_cast<float>(total == 0 ? total : Cut(total)(total));
   }
 
-  static double cut(double value, double largest) {
-    if (!std::isfinite(value) || !std::isfinite(largest) || largest == 0) return value;
-    const std::uint64_t exponent = to_bits(largest) & 0x7ff0'0000'0000'0000;
-    const double unit = from_bits<double>(exponent) * 0x1p-23;
-    return static_cast<double>(static_cast<std::int64_t>(value / unit)) * unit;
-  }
+  /// Cuts numbers off 24 bits from the first one of a number that is not 0.
+  class Cut {
+   public:
+    explicit Cut(double largest) : exponent_(to_bits(largest) & 0x7ff0'0000'0000'0000) {}
+    double operator()(double value) const {
+      const auto units = static_cast<std::int64_t>(value * (inverse_ * 0x1p23));
+      return static_cast<double>(units) * (power_ * 0x1p-23);
+    }
+
+   private:
+    std::uint64_t exponent_;
+    double power_ = from_bits<double>(exponent_);
+    double inverse_ = from_bits<double>(0x7fe0'0000'0000'0000 - exponent_);
+  };
 
   template <class T>
   static std::uint64_t to_bits(const T& value) {
