@@ -36,6 +36,7 @@ struct GradientSource {
   using Operand = TensorOperand<Type>;
   using Stored = typename Operand::Stored;
   using HeadType = std::conditional_t<std::is_same_v<Type, Float32>, Float32, AnyType>;
+  static constexpr int fetched_at_once = max_tasks / 4;
 
   struct Shared {
     const Stored* rows[max_tasks];  // beyond K the last once more, whose products nobody asks for
@@ -78,6 +79,7 @@ template <class GradientType>
 struct MomentumSource {
   using Operand = TensorOperand<Float32>;
   using HeadType = GradientType;
+  static constexpr int fetched_at_once = 4;  // rows that a lane has in registers
   OneOfT<Aggregator> aggregator;
   Losses losses;
 

@@ -110,8 +110,9 @@ struct GramTensorBody {
   GRAMSTEP_BODY bool fill(const X& x, Shared& shared, int filled, Place& ahead) const {
     if (!advance(x, ahead)) return false;
     Stage& stage = shared.staged[x.warp()][filled % depth];
-    GRAMSTEP_UNROLL_BY(4)  // of K = 64 all at once would not fit registers
-    for (int k = x.lane() / 8; k < Rows; k += 4) {
+    GRAMSTEP_UNROLL_BY(Source::fetched_at_once)
+    for (int r = 0; r < Rows / 4; ++r) {
+      const int k = 4 * r + x.lane() / 8;
       source.fetch(x, a, shared.source, k, ahead.at, slot(stage, k, x.lane() % 8));
     }
     x.commit_copies();
@@ -164,7 +165,8 @@ struct GramTensorBody {
   GRAMSTEP_BODY void fill_singly(const X& x, const Shared& shared, Stage& stage, std::int64_t at,
                                  int available) const {
     GRAMSTEP_UNROLL_BY(2)
-    for (int k = x.lane() / 8; k < Rows; k += 4) {
+    for (int r = 0; r < Rows / 4; ++r) {
+      const int k = 4 * r + x.lane() / 8;
       std::uint32_t words[4];
       GRAMSTEP_UNROLL
       for (int w = 0; w < 4; ++w) {

@@ -1,5 +1,5 @@
-// The launches of the three stages and of the stages alone: each queues one kernel, the plan of several
-// projections two, the update of a rule that needs norms by segment three. Throw CudaError.
+// The launches of the three stages and of the stages alone: each queues one kernel, gram of many partials and the
+// plan of several projections two, the update of a rule that needs norms by segment three. Throw CudaError.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace gramstep::kernels {
 
-/// Partials of G over the shared part and of the heads' squared norm.
+/// Partials of G over the shared part and of the heads' squared norm; of many of them, sums.
 void launch_gram(const GramArguments& arguments, const Aggregator& aggregator, const Losses& losses,
                  Stream stream);
 

@@ -44,11 +44,11 @@ def hot_loop(
     kernel: Kernel, avoid: tuple[str, ...] = ("CALL",), tensor: bool = False
 ) -> Loop | None:
     """The loop with the most 128-bit accesses a turn outside of the loops inside it; of equals
-    that with the longest turn. Of those alone that use tensor cores there, if it is `tensor`."""
+    that with the longest turn. Of those alone that use tensor cores, if it is `tensor`."""
     found = [
         each
         for each in loops(kernel.code.blocks())
-        if not tensor or any(map(is_tensor, each.turn(avoid, 0)))
+        if not tensor or any(map(is_tensor, each.turn(avoid)))
     ]
     weights = [(streamed(each.turn(avoid, 0)), len(each.turn(avoid))) for each in found]
     most = max(weights, default=(0, 0))
