@@ -26,6 +26,7 @@ def measured(folder: Folder) -> list[Section]:
     return [
         head,
         floors(folder, "cuda", "PCGrad with a clip, as a CUDA graph", "a copy's speed"),
+        small_steps(folder),
         variants(folder, "cuda"),
         beside_others(folder, "cuda"),
         prediction(folder, results),
@@ -94,6 +95,25 @@ def terms(told: model.Prediction) -> list[str]:
     """The cells of a prediction."""
     parts = [figure(value, 1e3) for value in (told.bytes, told.issue, told.latency, told.seconds)]
     return [*parts, told.by]
+
+
+def small_steps(folder: Folder) -> Section:
+    """Steps that launches take longer than memory, and the plan alone."""
+    plans = {(name.tasks, name.size): each for name, each in folder.of("cuda", "plan/AdamW")}
+    rows = []
+    for name, each in folder.of("cuda", "step/AdamW", "warm"):
+        plan = plans.get((name.tasks, name.size), {})
+        ours = [figure(each["seconds"], 1e6), figure(each["empty.seconds"], 1e6)]
+        times = figure(each["seconds"] / each["empty.seconds"])
+        cells = [*ours, times, figure(plan.get("seconds"), 1e6)]
+        rows.append([str(name.tasks), size_name(name.size or 0), *cells])
+    header = ["K", "N", "step", "three empty launches", "times as long", "plan alone, cold"]
+    said = [
+        f"Microseconds, from {folder.link('cuda')}. The step is a CUDA graph, replayed with caches "
+        "as the replay before left them, and so are the empty launches; the plan begins with "
+        "flushed caches, its own instructions among what is flushed."
+    ]
+    return Section("Small steps", said, markdown(header, rows))
 
 
 def rules(folder: Folder) -> Section:

@@ -37,7 +37,9 @@ def variants(folder: Folder, file: str) -> Section:
     """Many tensors, matrices, and what else is measured apart."""
     rows = []
     for name, each in folder.benchmarks[file]:
-        if name.variant and name.what.partition("/")[0] in ("gram", "update", "step"):
+        if name.variant in ("", "warm"):  # which have tables of their own
+            continue
+        if name.what.partition("/")[0] in ("gram", "update", "step"):
             where = [name.what, str(name.tasks or 1), size_name(name.size or 0), name.variant]
             ours = [figure(each["seconds"], 1e3), figure(each.get("ratio"))]
             rows.append([*where, *ours, rivals(each).replace("|", "")])
