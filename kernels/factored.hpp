@@ -36,7 +36,8 @@ GRAMSTEP_BODY float sum_by_halves(float (&terms)[Count]) {
 template <class Update, class Combination>
 struct TileBody {
   static constexpr int threads = update_threads;
-  static constexpr int resident = 4;  // 64 KiB on their way
+  static constexpr int resident =
+      factored_blocks<Update, Combination>;  // of one row 64 KiB on their way
   UpdateArguments a;
   Combination combination;
 

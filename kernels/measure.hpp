@@ -43,8 +43,7 @@ GRAMSTEP_BODY void add_lanes(const X& x, int lanes, MeasureRoom& room) {
 template <class Update, class Combination>
 struct MeasureBody {
   static constexpr int threads = measure_lanes;
-  // What finds an element's row and column takes more registers than there are for 32 KiB on their way.
-  static constexpr int resident = rules::Factored<Update> ? 4 : 1;
+  static constexpr int resident = factored_blocks<Update, Combination>;
   UpdateArguments a;
   Combination combination;
 

@@ -185,10 +185,11 @@ struct ElementPass {
     const auto& [segment, states, gradient] = streams;
     constexpr int count = Update::states;
     float d[Width] = {}, p[Width], before[Width] = {}, state[count + 1][Width], one[count + 1];
+    // States that are behind a question come first: what was asked for before it is waited for there.
+    if constexpr (Read && !rules::Factored<Update>) gradient(at, d);
     load_params(segment, at, p);
     states.load(at, i, state);
-    // Last: what is behind a branch is waited for there, with all else on its way.
-    if constexpr (Read) gradient(at, d);
+    if constexpr (Read && rules::Factored<Update>) gradient(at, d);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
       if (c >= count_of<Width>(at)) break;
@@ -203,6 +204,12 @@ struct ElementPass {
     if constexpr (WriteStates) states.store(state, at);
   }
 };
+
+/// Least blocks a multiprocessor. What finds an element's row and column would else take the registers of all but two
+/// of them, and leave 16 KiB on their way; of one row four have room.
+template <class Update, class Combination>
+inline constexpr int factored_blocks =
+    rules::Factored<Update> && std::is_same_v<Combination, WeightedSum<Float32, 1>> ? 4 : 1;
 
 /// Blocks that are there when a grid begins, or a few more: what later ones need must not take its place.
 inline constexpr int first_blocks = 1024;
@@ -232,7 +239,7 @@ GRAMSTEP_BODY void prefetch_chunk(const X& x, const UpdateArguments& a, bool bac
 template <class Update, class Combination>
 struct UpdateBody {
   static constexpr int threads = update_threads;
-  static constexpr int resident = rules::Factored<Update> ? 4 : 1;  // see MeasureBody
+  static constexpr int resident = factored_blocks<Update, Combination>;
   UpdateArguments a;
   Combination combination;
 
