@@ -279,6 +279,7 @@ class CpuBackend final : public Backend {
     if (passes.tiles != nullptr) {
       over(passes.tiles, arguments.matrices.tile_count);
       over(passes.lines, arguments.matrices.lines_count);
+      over(passes.row_factors, arguments.matrices.lines_count);
     }
     if (passes.measure != nullptr) {
       over_chunks(passes.measure);
@@ -352,7 +353,7 @@ class CpuBackend final : public Backend {
   HugeArray<double> partials_;
   HugeArray<double> lanes_;
   HugeArray<double> measures_;
-  HugeArray<double> matrix_sums_;
+  HugeArray<float> matrix_sums_;
   Orthogonalizer orthogonalizer_;
   HugeArray<double> scratch_;
   const kernels::OneOfT<Aggregator> aggregator_;

@@ -53,42 +53,59 @@ void with_update(const Rule& rule, bool matrix, const Visit& visit) {
 template <class Update>
 constexpr auto pieces_of = rules::pieces_of<Update>();
 
+/// The lines of one kind that a matrix has: `first` of its rows or columns, whose sums begin at `sums`.
+void append_lines(kernels::Lines lines, std::int64_t all, Places& to) {
+  std::int64_t most = kernels::block_lines / kernels::ways_of(lines.pieces);
+  if (lines.columns == 0) {
+    // Whole turns of a block, and no more parts than another block adds up.
+    most *= pieces(all, most * kernels::max_row_parts);
+    lines.part_count = static_cast<std::int32_t>(pieces(all, most));
+    lines.parts = to.sums;
+    to.sums += lines.part_count;
+  }
+  for (std::int64_t at = 0; at < all; at += most) {
+    lines.count = std::min(most, all - at);
+    to.lines.push_back(lines);
+    lines.first += lines.count;
+    lines.sums += lines.count;
+    ++lines.part;
+  }
+}
+
 /// The tiles of a segment's matrices and the lines they add up to.
 void append_work(const kernels::SegmentPlace& place, std::int32_t segment, Places& to) {
   using kernels::tile_width, kernels::tile_height;
   const auto [size, rows, columns] = place.stack;
   const std::int64_t across = pieces(columns, tile_width), down = pieces(rows, tile_height);
-  const std::int64_t count = size / (rows * columns);
-  const std::int64_t row_sums = to.sums, column_sums = row_sums + count * rows * across;
-  to.sums = column_sums + count * down * columns;
-  for (std::int64_t m = 0; m < count; ++m) {
+  for (std::int64_t m = 0; m < size / (rows * columns); ++m) {
+    const std::int64_t row_sums = to.sums, column_sums = row_sums + rows * across;
+    to.sums = column_sums + columns * down;
     for (std::int64_t i = 0; i < down; ++i) {
       for (std::int64_t j = 0; j < across; ++j) {
         const std::int64_t row = i * tile_height, column = j * tile_width;
         to.tiles.push_back(
             {.begin = place.begin + (m * rows + row) * columns + column,
-             .row_sums = row_sums + (m * rows + row) * across + j,
-             .column_sums = column_sums + (m * down + i) * columns + column,
+             .row_sums = row_sums + j * rows + row,
+             .column_sums = column_sums + i * columns + column,
              .rows = static_cast<std::int32_t>(std::min<std::int64_t>(tile_height, rows - row)),
              .columns =
                  static_cast<std::int32_t>(std::min<std::int64_t>(tile_width, columns - column)),
              .segment = segment});
       }
     }
-    to.lines.push_back({.first = m * rows,
-                        .sums = row_sums + m * rows * across,
-                        .count = rows,
-                        .pieces = static_cast<std::int32_t>(across),
-                        .segment = segment,
-                        .columns = 0});
-    for (std::int64_t column = 0; column < columns; column += kernels::block_lines) {
-      to.lines.push_back({.first = m * columns + column,
-                          .sums = column_sums + m * down * columns + column,
-                          .count = std::min<std::int64_t>(kernels::block_lines, columns - column),
-                          .pieces = static_cast<std::int32_t>(down),
-                          .segment = segment,
-                          .columns = 1});
-    }
+    const auto as_lines = [&](std::int64_t first, std::int64_t sums, std::int64_t count, int kind) {
+      return kernels::Lines{.first = first,
+                            .sums = sums,
+                            .parts = 0,
+                            .count = 0,
+                            .part = 0,
+                            .part_count = 0,
+                            .pieces = static_cast<std::int32_t>(count),
+                            .segment = segment,
+                            .columns = kind};
+    };
+    append_lines(as_lines(m * rows, row_sums, across, 0), rows, to);
+    append_lines(as_lines(m * columns, column_sums, down, 1), columns, to);
   }
 }
 

@@ -42,7 +42,7 @@ struct Places {
   std::vector<kernels::SegmentPlace> segments;
   std::vector<kernels::Tile> tiles;
   std::vector<kernels::Lines> lines;
-  std::int64_t sums = 0;             // doubles that tiles add up
+  std::int64_t sums = 0;             // that tiles add up, and parts of rows
   std::vector<MatrixBatch> batches;  // that are made orthogonal
   std::size_t orthogonalized = 0;    // the buffer they are in
   int rule_buffers;                  // the first of the buffers; the others are the parameters'
@@ -63,7 +63,7 @@ struct Places {
   const StatePart* part(int segment, std::string_view name) const;
 
   kernels::MatrixTable table(const kernels::SegmentPlace* places, const kernels::Tile* tiles_at,
-                             const kernels::Lines* lines_at, double* sums_at) const {
+                             const kernels::Lines* lines_at, float* sums_at) const {
     return {places, tiles_at, lines_at, sums_at, std::ssize(tiles), std::ssize(lines)};
   }
 

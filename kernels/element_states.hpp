@@ -2,6 +2,8 @@
 // alone, or one number for its row and one for its column.
 #pragma once
 
+#include <type_traits>
+
 #include "gramstep/rules/traits.hpp"
 #include "kernels/context.hpp"
 #include "kernels/step_data.hpp"
@@ -9,40 +11,67 @@
 
 namespace gramstep::kernels {
 
-/// value / unit of a value below unit + chunk_elements: mostly 0, and never a division of 64 bits.
-GRAMSTEP_BODY std::int64_t quotient(std::int64_t value, std::int64_t unit) {
-  if (value < unit) return 0;
-  if (unit >= chunk_elements) return 1;
-  return static_cast<std::uint32_t>(value) / static_cast<std::uint32_t>(unit);
-}
+/// How often a count comes to a multiple of `unit` on its way through a chunk: by a product where a division would
+/// be a third of what a kernel does for an element.
+class Turns {
+ public:
+  Turns() = default;
+  GRAMSTEP_BODY Turns(std::int64_t at_first, std::int64_t unit) {
+    // Beyond a chunk's length only the first multiple counts.
+    const std::int64_t length = unit < chunk_elements ? unit : chunk_elements,
+                       left = unit - at_first;
+    first_ = static_cast<std::uint32_t>(left < length ? length - left : 0);
+    inverse_ = (1u << shift) / static_cast<std::uint32_t>(length) + 1;
+  }
 
-/// Where the row and the column of a matrix' element keep their state.
+  /// From the chunk's first element to element i of it.
+  GRAMSTEP_BODY int operator()(int i) const {
+    const std::uint64_t count = first_ + static_cast<std::uint32_t>(i);
+    return static_cast<int>(count * inverse_ >> shift);
+  }
+
+ private:
+  // The inverse is too large by at most one: count / 2^shift of a turn, less than the 1 / unit that it lacks.
+  static constexpr int shift = 26;
+  static_assert(std::int64_t{2} * chunk_elements * chunk_elements < std::int64_t{1} << shift);
+  std::uint32_t first_, inverse_;
+};
+
+/// Where the row and the column of a matrix' element keep their state; or how far from another's.
 struct Position {
   std::int64_t row, column;
 };
 
 /// The positions of a chunk's elements.
-struct Positions {
-  std::int64_t row, column;  // of the chunk's first element: of all rows, and within its matrix
-  std::int64_t row_in_matrix, matrix;
-  std::int64_t rows, columns;  // of a matrix
-
+class Positions {
+ public:
   GRAMSTEP_BODY Positions(const SegmentPlace& place, std::int64_t begin)
-      : rows(place.stack.rows), columns(place.stack.columns) {
-    const std::int64_t element = begin - place.begin;
-    row = element / columns;
-    column = element - row * columns;
-    matrix = row / rows;
-    row_in_matrix = row - matrix * rows;
+      : columns_(place.stack.columns) {
+    const std::int64_t element = begin - place.begin, rows = place.stack.rows;
+    const std::int64_t row = element / columns_, matrix = row / rows;
+    const std::int64_t column = element - row * columns_;
+    first = {row, matrix * columns_ + column};
+    rows_ = Turns(column, columns_);
+    matrices_ = Turns(element - matrix * rows * columns_, rows * columns_);
   }
 
-  /// Of element i of the chunk.
-  GRAMSTEP_BODY Position at(int i) const {
-    const std::int64_t down = quotient(column + i, columns);
-    const std::int64_t across = column + i - down * columns;
-    const std::int64_t on = quotient(row_in_matrix + down, rows);
-    return {row + down, (matrix + on) * columns + across};
+  Position first;  // of the chunk's first element
+
+  /// How far from there element i of the chunk has its own.
+  GRAMSTEP_BODY Position after(int i) const {
+    const int down = rows_(i);
+    return {down, i + (matrices_(i) - down) * columns_};
   }
+
+  /// How many elements of the first row there are from the chunk's first on.
+  GRAMSTEP_BODY std::int64_t first_row() const { return columns_ - first.column % columns_; }
+
+  /// Whether four neighbours, the first at a multiple of four, are always of one row.
+  GRAMSTEP_BODY bool keep_fours() const { return columns_ % 4 == 0; }
+
+ private:
+  std::int64_t columns_;   // of a matrix
+  Turns rows_, matrices_;  // that end before an element
 };
 
 /// How a step's states are stored, and which step it is.
@@ -190,32 +219,45 @@ struct ElementStates<Update, Type> {
 template <rules::Factored Update, class Type>
   requires rules::ByKind<Update>
 struct ElementStates<Update, Type> {
-  const float* rows;
-  const float* columns;
   Positions positions;
+  const float* rows;  // of the chunk's first element
+  const float* columns;
 
   GRAMSTEP_BODY ElementStates(const StateStorage& states, const MatrixTable& matrices,
                               const Chunk& chunk)
-      : ElementStates(states.buffers, matrices.places[chunk.segment], chunk.begin) {}
+      : positions(matrices.places[chunk.segment], chunk.begin),
+        rows(part(states, matrices.places[chunk.segment], Update::row_factors) +
+             positions.first.row),
+        columns(part(states, matrices.places[chunk.segment], Update::column_factors) +
+                positions.first.column) {}
   template <int Width, int Count, class At>
   GRAMSTEP_BODY void load(const At& at, int i, float (&state)[Count][Width]) const {
+    if constexpr (Width == 4 && std::is_same_v<At, std::int64_t>) {
+      if (positions.keep_fours()) return load_four(positions.after(i), state[0], state[1]);
+    }
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
       state[0][c] = state[1][c] = 0;
       if (c >= count_of<Width>(at)) continue;
-      const Position position = positions.at(i + c);
+      const Position position = positions.after(i + c);
       state[0][c] = rows[position.row];
       state[1][c] = columns[position.column];
     }
   }
 
  private:
-  GRAMSTEP_BODY ElementStates(void* const* states, const SegmentPlace& place, std::int64_t begin)
-      : rows(static_cast<const float*>(states[Update::row_factors]) +
-             place.states[Update::row_factors]),
-        columns(static_cast<const float*>(states[Update::column_factors]) +
-                place.states[Update::column_factors]),
-        positions(place, begin) {}
+  /// Of neighbours in one row.
+  GRAMSTEP_BODY void load_four(const Position& position, float (&row)[4], float (&its)[4]) const {
+    kernels::load(columns + position.column, its);
+    const float of_row = rows[position.row];
+    GRAMSTEP_UNROLL
+    for (int c = 0; c < 4; ++c) row[c] = of_row;
+  }
+
+  GRAMSTEP_BODY static const float* part(const StateStorage& states, const SegmentPlace& place,
+                                         int buffer) {
+    return static_cast<const float*>(states.buffers[buffer]) + place.states[buffer];
+  }
 };
 
 }  // namespace gramstep::kernels

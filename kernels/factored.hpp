@@ -1,9 +1,14 @@
 // Sums of squares by row and by column, for rules that keep second moments of matrices so: before the
-// update stage's passes, one over the gradients of all matrices, and one over what it added up.
+// update stage's passes, one over the gradients of all matrices, and two over what it added up.
 //
-// Traffic: the K gradients are read once more, 4 K bytes an element of a matrix; the sums are a double for
-// every 512 elements of a row and every 64 of a column. Accuracy: fp32 adds at most 16 squares of a row and
-// 8 of a column, then it is double. Which terms meet in which order is the same on every device.
+// Traffic: the K gradients are read once more, 4 K bytes an element of a matrix; the sums are 4 bytes for
+// every 512 elements of a row and every 64 of a column, written and read once: 9.4 MB beside 268 of an
+// 8192 x 8192 matrix. No pass can go: every element is multiplied by what all of its row and column add up
+// to, and the step's length is cut by the norm of the products.
+// Accuracy: all terms are positive, so every addition in fp32 costs at most a half unit of the sum. A sum in
+// fp32 has at most 11 roundings of 2^-24, the squares' own included: of a row's 512 terms 4 one after the
+// other, then by halves; of a column's 64 terms 8 and by halves. From there on it is double. Which terms meet
+// in which order is the same on every device.
 #pragma once
 
 #include "kernels/measure.hpp"
@@ -16,10 +21,23 @@ inline constexpr int tile_lanes = 32;
 inline constexpr int tile_lines = update_threads / tile_lanes;
 static_assert(tile_width == 16 * tile_lanes && tile_height == 8 * tile_lines, "see above");
 
+/// The sum of a power of two of terms, by halves.
+template <int Count>
+GRAMSTEP_BODY float sum_by_halves(float (&terms)[Count]) {
+  GRAMSTEP_UNROLL
+  for (int half = Count / 2; half > 0; half /= 2) {
+    GRAMSTEP_UNROLL
+    for (int i = 0; i < half; ++i) terms[i] += terms[i + half];
+  }
+  return terms[0];
+}
+
 /// Blocks take tiles.
 template <class Update, class Combination>
 struct TileBody {
   static constexpr int threads = update_threads;
+  static constexpr int resident =
+      factored_blocks<Update, Combination>;  // of one row 64 KiB on their way
   UpdateArguments a;
   Combination combination;
 
@@ -33,48 +51,45 @@ struct TileBody {
     if (a.plan->skip) return;
     for (std::int64_t t = x.block(); t < a.matrices.tile_count; t += x.blocks()) {
       const Tile tile = a.matrices.tiles[t];
-      if (!a.segments[tile.segment].active) continue;
-      const std::int64_t columns = a.matrices.places[tile.segment].stack.columns;
-      if (a.aligned && columns % 4 == 0) {
-        add_rows<true>(x, tile, columns, shared);
+      const SegmentState& segment = a.segments[tile.segment];
+      if (!segment.active) continue;
+      const MatrixStack& stack = a.matrices.places[tile.segment].stack;
+      const GradientOf<Combination> gradient(a, combination, segment, tile.begin);
+      if (a.aligned && stack.columns % 4 == 0) {
+        add_rows<true>(x, tile, stack.columns, gradient, shared);
       } else {
-        add_rows<false>(x, tile, columns, shared);
+        add_rows<false>(x, tile, stack.columns, gradient, shared);
       }
       x.sync();
-      write_sums(x, tile, columns, shared);
+      write_sums(x, tile, shared);
       x.sync();
     }
   }
 
  private:
-  /// The gradients of four neighbouring columns from `column` on; 0 beyond the tile.
-  template <bool Vectors>
-  GRAMSTEP_BODY void load_four(const Tile& tile, std::int64_t row, int column,
-                               float (&g)[4]) const {
-    const SegmentState& segment = a.segments[tile.segment];
-    const std::int64_t at = tile.begin + row + column;
-    if constexpr (Vectors) {
-      if (column < tile.columns) gradient(a, combination, segment, at, g);
-    } else {
-      gradient(a, combination, segment, Few{at, tile.columns - column}, g);
-    }
-  }
-
   /// Adds up this warp's rows of a tile.
   template <bool Vectors, class X>
   GRAMSTEP_BODY void add_rows(const X& x, const Tile& tile, std::int64_t columns,
-                              Shared& shared) const {
+                              const GradientOf<Combination>& gradient, Shared& shared) const {
     constexpr int sweeps = tile_width / (4 * tile_lanes);
     float down[sweeps][4] = {};
     for (int row = x.warp(); row < tile.rows; row += tile_lines) {
-      float across[4] = {};
+      float g[sweeps][4] = {}, across[4] = {};
       GRAMSTEP_UNROLL
       for (int i = 0; i < sweeps; ++i) {
-        float g[4] = {};
-        load_four<Vectors>(tile, row * columns, 4 * (x.lane() + tile_lanes * i), g);
+        const int column = 4 * (x.lane() + tile_lanes * i);
+        const std::int64_t at = tile.begin + row * columns + column;
+        if constexpr (Vectors) {
+          if (column < tile.columns) gradient(at, g[i]);
+        } else {
+          gradient(Few{at, tile.columns - column}, g[i]);
+        }
+      }
+      GRAMSTEP_UNROLL
+      for (int i = 0; i < sweeps; ++i) {
         GRAMSTEP_UNROLL
         for (int c = 0; c < 4; ++c) {
-          const float square = g[c] * g[c];
+          const float square = g[i][c] * g[i][c];
           across[c] += square;
           down[i][c] += square;
         }
@@ -89,28 +104,120 @@ struct TileBody {
 
   /// The sums over lanes, and over the rows that were added up side by side.
   template <class X>
-  GRAMSTEP_BODY void write_sums(const X& x, const Tile& tile, std::int64_t columns,
-                                const Shared& shared) const {
-    const std::int64_t pieces = (columns + tile_width - 1) / tile_width;
+  GRAMSTEP_BODY void write_sums(const X& x, const Tile& tile, const Shared& shared) const {
     for (int row = x.thread(); row < tile.rows; row += threads) {
-      double sum = 0;
-      for (int lane = 0; lane < tile_lanes; ++lane) {
-        sum += static_cast<double>(shared.rows[row][lane]);
-      }
-      a.matrices.sums[tile.row_sums + row * pieces] = sum;
+      float lanes[tile_lanes];
+      GRAMSTEP_UNROLL
+      for (int lane = 0; lane < tile_lanes; ++lane) lanes[lane] = shared.rows[row][lane];
+      a.matrices.sums[tile.row_sums + row] = sum_by_halves(lanes);
     }
     for (int c = x.thread(); c < tile.columns; c += threads) {
-      double sum = 0;
-      for (int w = 0; w < tile_lines; ++w) sum += static_cast<double>(shared.columns[w][c]);
-      a.matrices.sums[tile.column_sums + c] = sum;
+      float lines[tile_lines];
+      GRAMSTEP_UNROLL
+      for (int w = 0; w < tile_lines; ++w) lines[w] = shared.columns[w][c];
+      a.matrices.sums[tile.column_sums + c] = sum_by_halves(lines);
     }
   }
 };
 
-/// Blocks take lines: what each keeps moves toward the mean of its squares, and gives the factor that its
-/// elements are handed.
+/// Where lines keep a state of their own.
+GRAMSTEP_BODY float* state_of(const UpdateArguments& a, const Lines& lines, int buffer) {
+  const std::int64_t begin = a.matrices.places[lines.segment].states[buffer];
+  return static_cast<float*>(a.states[buffer]) + begin + lines.first;
+}
+
+/// Blocks take lines: what each keeps moves toward the mean of its squares. Columns are done with it; for rows the
+/// mean over their matrix is still to be known.
 template <class Update>
 struct LinesBody {
+  static constexpr int threads = block_lines;
+  UpdateArguments a;
+
+  struct Shared {
+    double sums[threads];  // of the pieces that one way of a line took
+    MeasureRoom room;
+  };
+
+  template <class X>
+  GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
+    if (a.plan->skip) return;
+    for (std::int64_t i = x.block(); i < a.matrices.lines_count; i += x.blocks()) {
+      of_lines(x, i, shared);
+    }
+  }
+
+  template <class X>
+  GRAMSTEP_BODY void of_lines(const X& x, std::int64_t index, Shared& shared) const {
+    const Lines lines = a.matrices.lines[index];
+    if (!a.segments[lines.segment].active) return;
+    const int width = threads / ways_of(lines.pieces);
+    for (int i = x.thread(); i < width; i += x.threads()) {
+      shared.room[i][0] = shared.room[i][1] = 0;
+    }
+    for (std::int64_t first = 0; first < lines.count; first += width) {
+      const std::int64_t left = lines.count - first;
+      const int here = left < width ? static_cast<int>(left) : width;
+      add_pieces(x, lines, first, here, shared);
+      x.sync();
+      move(x, lines, first, here, shared);
+      x.sync();
+    }
+    if (lines.columns) return;
+    add_lanes(x, width, shared.room);
+    if (x.thread() == 0) {
+      a.matrices.sums[lines.parts + lines.part] = static_cast<float>(shared.room[0][0]);
+    }
+    x.sync();
+  }
+
+ private:
+  /// Adds up the pieces of `here` lines, neighbours side by side: each way those that are its turn.
+  template <class X>
+  GRAMSTEP_BODY void add_pieces(const X& x, const Lines& lines, std::int64_t first, int here,
+                                Shared& shared) const {
+    const MatrixStack& stack = a.matrices.places[lines.segment].stack;
+    const std::int64_t apart = lines.columns ? stack.columns : stack.rows;
+    const int ways = ways_of(lines.pieces), width = threads / ways;
+    for (int i = x.thread(); i < threads; i += x.threads()) {
+      const int way = i * ways / threads, line = i - way * width;
+      if (line >= here) continue;
+      const float* sums = a.matrices.sums + lines.sums + first + line;
+      double sum = 0;
+      GRAMSTEP_UNROLL_BY(8)  // on their way together
+      for (int piece = way; piece < lines.pieces; piece += ways) {
+        sum += static_cast<double>(sums[piece * apart]);
+      }
+      shared.sums[i] = sum;
+    }
+  }
+
+  /// Moves what `here` lines keep.
+  template <class X>
+  GRAMSTEP_BODY void move(const X& x, const Lines& lines, std::int64_t first, int here,
+                          Shared& shared) const {
+    const MatrixStack& stack = a.matrices.places[lines.segment].stack;
+    const auto elements = static_cast<double>(lines.columns ? stack.rows : stack.columns);
+    const auto scalars = a.segments[lines.segment].template get<typename Update::Scalars>();
+    float* kept = state_of(a, lines, lines.columns ? Update::column : Update::row) + first;
+    const int ways = ways_of(lines.pieces), width = threads / ways;
+    for (int line = x.thread(); line < here; line += x.threads()) {
+      double sum = 0;
+      for (int way = 0; way < ways; ++way) sum += shared.sums[way * width + line];
+      const auto mean = static_cast<float>(sum / elements);
+      const float moved = Update::squares(scalars, kept[line], mean);
+      kept[line] = moved;
+      shared.room[line][0] += static_cast<double>(moved);
+      if (lines.columns) {
+        state_of(a, lines, Update::column_factors)[first + line] = Update::column_factor(moved);
+      }
+    }
+  }
+};
+
+/// After it, what its rows' elements are handed. Blocks take lines; each adds up for itself what all rows of the
+/// matrix keep, of as many sums as a block has threads: one launch more would cost as much.
+template <class Update>
+struct RowFactorsBody {
   static constexpr int threads = measure_lanes;
   UpdateArguments a;
 
@@ -130,53 +237,23 @@ struct LinesBody {
   GRAMSTEP_BODY void of_lines(const X& x, std::int64_t index, Shared& shared) const {
     const Lines lines = a.matrices.lines[index];
     const SegmentState& segment = a.segments[lines.segment];
-    if (!segment.active) return;
-    const auto scalars = segment.template get<typename Update::Scalars>();
-    const SegmentPlace& place = a.matrices.places[lines.segment];
-    if (lines.columns) {
-      float* factors = state(place, lines, Update::column_factors);
-      for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
-        factors[i] = Update::column_factor(move(scalars, lines, place, Update::column, i));
-      }
-      return;
-    }
-    const int lanes = lanes_of(lines.count);
+    if (lines.columns || !segment.active) return;
+    const int lanes = lanes_of(lines.part_count);
     for (int lane = x.thread(); lane < lanes; lane += x.threads()) {
-      double total = 0;
-      for (std::int64_t i = lane; i < lines.count; i += lanes) {
-        total += static_cast<double>(move(scalars, lines, place, Update::row, i));
-      }
-      shared.room[lane][0] = total;
+      const bool there = lane < lines.part_count;
+      shared.room[lane][0] = there ? static_cast<double>(a.matrices.sums[lines.parts + lane]) : 0.0;
       shared.room[lane][1] = 0;
     }
     add_lanes(x, lanes, shared.room);
-    const auto mean = static_cast<float>(shared.room[0][0] / static_cast<double>(lines.count));
-    const float* rows = state(place, lines, Update::row);
-    float* factors = state(place, lines, Update::row_factors);
+    const auto all = static_cast<double>(a.matrices.places[lines.segment].stack.rows);
+    const auto mean = static_cast<float>(shared.room[0][0] / all);
+    const auto scalars = segment.template get<typename Update::Scalars>();
+    const float* rows = state_of(a, lines, Update::row);
+    float* factors = state_of(a, lines, Update::row_factors);
     for (std::int64_t i = x.thread(); i < lines.count; i += x.threads()) {
       factors[i] = Update::row_factor(scalars, rows[i], mean);
     }
     x.sync();
-  }
-
- private:
-  GRAMSTEP_BODY float* state(const SegmentPlace& place, const Lines& lines, int buffer) const {
-    return static_cast<float*>(a.states[buffer]) + place.states[buffer] + lines.first;
-  }
-
-  /// Moves what line i keeps, and returns it.
-  GRAMSTEP_BODY float move(const typename Update::Scalars& scalars, const Lines& lines,
-                           const SegmentPlace& place, int buffer, std::int64_t i) const {
-    // Sums of one line are `apart` from each other, those of neighbouring lines `between`.
-    const std::int64_t apart = lines.columns ? place.stack.columns : 1;
-    const std::int64_t between = lines.columns ? 1 : lines.pieces;
-    const std::int64_t elements = lines.columns ? place.stack.rows : place.stack.columns;
-    const double* sums = a.matrices.sums + lines.sums + i * between;
-    double sum = 0;
-    for (int piece = 0; piece < lines.pieces; ++piece) sum += sums[piece * apart];
-    float& kept = state(place, lines, buffer)[i];
-    kept = Update::squares(scalars, kept, static_cast<float>(sum / static_cast<double>(elements)));
-    return kept;
   }
 };
 

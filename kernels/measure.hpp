@@ -38,10 +38,12 @@ GRAMSTEP_BODY void add_lanes(const X& x, int lanes, MeasureRoom& room) {
 }
 
 /// The pass before the update, of a rule that needs norms: sums of what the rule measures, by chunk. A lane sums
-/// at most 16 terms in fp32; everything after is double.
+/// at most 16 terms in fp32; everything after is double. Last chunks first: what the pass before read last is
+/// still in a GPU's L2, and what is read last here will be for the update.
 template <class Update, class Combination>
 struct MeasureBody {
   static constexpr int threads = measure_lanes;
+  static constexpr int resident = factored_blocks<Update, Combination>;
   UpdateArguments a;
   Combination combination;
 
@@ -50,10 +52,15 @@ struct MeasureBody {
   };
 
   template <class X>
+  GRAMSTEP_BODY void prefetch(const X& x) const {
+    prefetch_chunk<Update>(x, a, true);
+  }
+
+  template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
     if (a.plan->skip) return;
     const ElementPass<Update, Combination> pass{a, combination};
-    pass.over_chunks(x, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
+    pass.over_chunks(x, true, [&](std::int64_t c, const Chunk& chunk, const SegmentState& segment) {
       const auto scalars = segment.template get<typename Update::Scalars>();
       float sums[rules::max_measures][4] = {};
       constexpr bool writes = rules::state_done_first<Update> && !rules::Factored<Update>;
@@ -98,7 +105,9 @@ struct SettleBody {
       const int lanes = lanes_of(chunks[1] - chunks[0]);
       for (int lane = x.thread(); lane < lanes; lane += x.threads()) {
         double sums[rules::max_measures] = {};
+        GRAMSTEP_UNROLL_BY(8)  // on their way together: one block adds up a large matrix
         for (std::int64_t c = chunks[0] + lane; c < chunks[1]; c += lanes) {
+          GRAMSTEP_UNROLL
           for (int m = 0; m < rules::max_measures; ++m) {
             sums[m] += a.measures[c * rules::max_measures + m];
           }

@@ -64,7 +64,7 @@ struct OptimizerMemory {
   DeviceArray<SegmentPlace> places;
   DeviceArray<Tile> tiles;
   DeviceArray<Lines> lines;
-  DeviceArray<double> matrix_sums;
+  DeviceArray<float> matrix_sums;
   DeviceArray<float> momenta;
   DeviceArray<double> partials;
   DeviceArray<double> scratch;

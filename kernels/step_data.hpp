@@ -79,11 +79,8 @@ struct SegmentPlace {
 inline constexpr int tile_height = 64;
 inline constexpr int tile_width = 512;
 
-/// Most columns that a block brings up to date.
-inline constexpr std::int64_t block_lines = 256;
-
-/// A piece of a matrix, and where the sums of its first row and of its first column go. A row's sums of all
-/// pieces side by side follow one another; a column's are a matrix' columns apart.
+/// A piece of a matrix, and where the sums of its first row and of its first column go: neighbouring lines'
+/// sums lie side by side, those of a line's pieces as far apart as the matrix has such lines.
 struct Tile {
   std::int64_t begin;  // its first element, in the flat buffer
   std::int64_t row_sums;
@@ -93,11 +90,27 @@ struct Tile {
   std::int32_t segment;
 };
 
-/// Lines of one matrix that a block brings up to date: all of its rows, or some of its columns.
+/// Threads of a block that brings lines up to date: so many lines, or fewer, each line's pieces dealt out to some.
+inline constexpr int block_lines = 256;
+
+/// How many threads share the pieces of a line: a power of two.
+GRAMSTEP_BOTH constexpr int ways_of(int pieces) {
+  int ways = 1;
+  while (ways < 8 && ways < pieces) ways *= 2;
+  return ways;
+}
+
+/// Most parts that the rows of a matrix come in: a block of that many threads adds up what these keep.
+inline constexpr int max_row_parts = 256;
+
+/// Rows or columns of one matrix that a block brings up to date.
 struct Lines {
   std::int64_t first;  // row or column state, from where the segment's begins
   std::int64_t sums;   // of the first line
+  std::int64_t parts;  // of rows: where the sums of what they keep begin, one a part of the matrix
   std::int64_t count;
+  std::int32_t part;  // which of them these rows are
+  std::int32_t part_count;
   std::int32_t pieces;  // sums to add up for each line
   std::int32_t segment;
   std::int32_t columns;  // whether they are columns
@@ -108,7 +121,7 @@ struct MatrixTable {
   const SegmentPlace* places;  // [segments]
   const Tile* tiles;
   const Lines* lines;
-  double* sums;  // what tiles add up
+  float* sums;  // what tiles add up, and parts of rows
   std::int64_t tile_count;
   std::int64_t lines_count;
 };

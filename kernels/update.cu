@@ -21,6 +21,8 @@ void launch_passes(const UpdateArguments& a, const Combination& combination,
            "launch of the sums by row and column");
     launch(LinesBody<Update>{a}, a.matrices.lines_count, stream,
            "launch of the rows' and columns' moments");
+    launch(RowFactorsBody<Update>{a}, a.matrices.lines_count, stream,
+           "launch of the rows' factors");
   }
   if constexpr (rules::Measured<Update>) {
     launch(MeasureBody<Update, Combination>{a, combination}, chunks, stream,

@@ -7,122 +7,11 @@
 // alignment, and so are the sums' bits.
 #pragma once
 
-#include "gramstep/aggregators/aggregators.hpp"
-#include "gramstep/aggregators/traits.hpp"
 #include "gramstep/rules/traits.hpp"
-#include "kernels/context.hpp"
+#include "kernels/combination.hpp"
 #include "kernels/element_states.hpp"
-#include "kernels/one_of.hpp"
-#include "kernels/step_data.hpp"
 
 namespace gramstep::kernels {
-
-/// The gradients that an update leaves at zero: those that came in, where it reads momenta of them.
-struct Zeroed {
-  void* rows[max_tasks];
-  void* heads;
-  DType dtype;
-};
-
-struct UpdateArguments {
-  void* params;
-  void* states[max_states];
-  const void* rows[max_tasks];
-  std::int64_t second_rows;  // elements from these rows to those that are read in odd steps
-  const void* heads;
-  Storage storage;
-  Zeroed zeroed;
-  WorkTable work;
-  SegmentState* segments;
-  std::int32_t segment_count;
-  const StepPlan* plan;
-  const float* weights;  // [P, K]: PlanMemory::applied
-  double* measures;      // [chunk_count, rules::max_measures] sums, of a rule that needs them
-  MatrixTable matrices;
-  std::int32_t tasks;
-  bool aligned;  // all pointers on 16 bytes
-};
-
-inline constexpr int update_threads = 256;
-
-/// d = w_0 g_0 + w_1 g_1 + ..., in task order, each product and each sum rounded: the order of
-/// operations that every backend keeps. Rows is K, or 0 for any K.
-template <int Rows, int Width, class Type, class At>
-GRAMSTEP_BODY void combine(Type type, const void* const* rows, const float* weights, int tasks,
-                           const At& at, float (&d)[Width]) {
-  float g[Width];
-  load(type, rows[0], at, g);
-  GRAMSTEP_UNROLL
-  for (int c = 0; c < Width; ++c) d[c] = weights[0] * g[c];
-  const int count = Rows > 0 ? Rows : tasks;
-  GRAMSTEP_UNROLL_BY(4)  // four rows in flight
-  for (int k = 1; k < count; ++k) {
-    load(type, rows[k], at, g);
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < Width; ++c) d[c] += weights[k] * g[c];
-  }
-}
-
-/// The way of most aggregators: a weighted sum of Rows rows, or of any number where Rows is 0.
-template <class RowType, int Rows>
-struct WeightedSum {
-  using Type = RowType;
-  template <int Width, class At>
-  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment, const At& at,
-                                float (&d)[Width]) const {
-    const float* weights = a.weights + std::int64_t{segment.projection} * a.tasks;
-    combine<Rows>(Type(a.storage.rows), a.rows, weights, a.tasks,
-                  at + (a.plan->step & 1) * a.second_rows, d);
-  }
-};
-
-/// Neighbouring elements of K rows.
-template <class Type, class At>
-struct NeighboursOf {
-  Type type;
-  const void* const* rows;
-  At at;
-
-  template <int Width>
-  GRAMSTEP_BODY void load(int k, float (&g)[Width]) const {
-    kernels::load(type, rows[k], at, g);
-  }
-};
-
-/// The way of the aggregators that look at every element for themselves.
-template <class RowType>
-struct ByElement {
-  using Type = RowType;
-  OneOfT<Aggregator> aggregator;
-
-  template <int Width, class At>
-  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState&, const At& at,
-                                float (&d)[Width]) const {
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < Width; ++c) d[c] = 0.0f;
-    aggregator.visit([&](const auto& held) {
-      if constexpr (aggregators::Elementwise<std::decay_t<decltype(held)>>) {
-        held.combine(NeighboursOf<Type, At>{Type(a.storage.rows), a.rows, at}, a.tasks,
-                     a.plan->step, first_of(at), d);
-      }
-    });
-    GRAMSTEP_UNROLL
-    for (int c = 0; c < Width; ++c) d[c] *= a.plan->head_weight;
-  }
-};
-
-/// Either way, of rows of any type: one instance of each body for all of them.
-struct AnyCombination {
-  using Type = AnyType;
-  ByElement<AnyType> elements;
-  bool by_element;
-
-  template <int Width, class At>
-  GRAMSTEP_BODY void operator()(const UpdateArguments& a, const SegmentState& segment, const At& at,
-                                float (&d)[Width]) const {
-    by_element ? elements(a, segment, at, d) : WeightedSum<AnyType, 0>{}(a, segment, at, d);
-  }
-};
 
 /// Whether a segment is this update's, of the two of its rule.
 template <class Update>
@@ -137,18 +26,6 @@ GRAMSTEP_BODY bool takes(const SegmentState& segment) {
   return is_of<Update>(segment) && segment.active;
 }
 
-/// The gradient of Width neighbouring elements.
-template <class Combination, int Width, class At>
-GRAMSTEP_BODY void gradient(const UpdateArguments& a, const Combination& combination,
-                            const SegmentState& segment, const At& at, float (&d)[Width]) {
-  if (first_of(at) >= a.work.shared_size) {
-    combine<1>(typename Combination::Type(a.storage.heads), &a.heads, &a.plan->head_weight, 1,
-               at + -a.work.shared_size, d);
-  } else {
-    combination(a, segment, at, d);
-  }
-}
-
 /// One pass over all chunks: every block takes some, every thread 128 bits of every stream at a time where
 /// alignment allows.
 template <class Update, class Combination>
@@ -158,10 +35,12 @@ struct ElementPass {
   const UpdateArguments& a;
   const Combination& combination;
 
-  /// Calls function(chunk, segment) for the chunks of this block that the update has to see.
+  /// Calls function(c, chunk, segment) for the chunks of this block that the update has to see; `backward`: in
+  /// the order of the last ones first.
   template <class X, class Function>
-  GRAMSTEP_BODY void over_chunks(const X& x, const Function& function) const {
-    for (std::int64_t c = x.block(); c < a.work.chunk_count; c += x.blocks()) {
+  GRAMSTEP_BODY void over_chunks(const X& x, bool backward, const Function& function) const {
+    for (std::int64_t i = x.block(); i < a.work.chunk_count; i += x.blocks()) {
+      const std::int64_t c = backward ? a.work.chunk_count - 1 - i : i;
       const Chunk chunk = a.work.chunks[c];
       const SegmentState& segment = a.segments[chunk.segment];
       if (takes<Update>(segment)) function(c, chunk, segment);
@@ -175,9 +54,9 @@ struct ElementPass {
                            const Element& element) const {
     const auto of_column = [&](int, float g, float& p, float* state) { element(g, p, state); };
     if constexpr (std::is_same_v<Type, Float32>) {
-      const States states = states_of(chunk);
+      const Streams streams = streams_of(chunk, segment);
       sweep(x, chunk, [&]<int Width>(std::integral_constant<int, Width>, int i) {
-        visit<Width, Read, true, WriteStates>(states, segment, chunk.begin + i, i, of_column);
+        visit<Width, Read, true, WriteStates>(streams, chunk.begin + i, i, of_column);
       });
     } else {
       over_fours<Read, true, WriteStates>(x, chunk, segment, of_column);
@@ -213,7 +92,7 @@ struct ElementPass {
   template <bool Read, bool WriteParams, bool WriteStates, class X, class Element>
   GRAMSTEP_BODY void over_fours(const X& x, const Chunk& chunk, const SegmentState& segment,
                                 const Element& element) const {
-    const States states = states_of(chunk);
+    const Streams streams = streams_of(chunk, segment);
     if constexpr (WriteStates && puts_fours) {
       // Whole warps go round: they find the scale of a block of state together.
       for (int i = 4 * x.thread(); i - 4 * x.lane() < chunk.count; i += 4 * x.threads()) {
@@ -223,23 +102,21 @@ struct ElementPass {
           GRAMSTEP_UNROLL
           for (int s = 0; s < Update::states; ++s) kept[s][column] = state[s];
         };
-        four<Read, WriteParams, false>(states, chunk, segment, i, keep);
-        states.put(x, kept, Few{chunk.begin + i, chunk.count - i}, a.aligned);
+        with_place(chunk.begin + i, chunk.count - i, [&](const auto& at) {
+          visit<4, Read, WriteParams, false>(streams, at, i, keep);
+        });
+        streams.states.put(x, kept, Few{chunk.begin + i, chunk.count - i}, a.aligned);
       }
     } else {
-      for (int i = 4 * x.thread(); i < chunk.count; i += 4 * x.threads()) {
-        four<Read, WriteParams, WriteStates>(states, chunk, segment, i, element);
+      int i = 4 * x.thread();
+      for (const int whole = whole_fours(chunk); i < whole; i += 4 * x.threads()) {
+        visit<4, Read, WriteParams, WriteStates>(streams, chunk.begin + i, i, element);
+      }
+      for (; i < chunk.count; i += 4 * x.threads()) {
+        const Few few{chunk.begin + i, chunk.count - i};
+        visit<4, Read, WriteParams, WriteStates>(streams, few, i, element);
       }
     }
-  }
-
-  /// Four neighbours, or as many as there are, whatever their alignment.
-  template <bool Read, bool WriteParams, bool WriteStates, class Element>
-  GRAMSTEP_BODY void four(const States& states, const Chunk& chunk, const SegmentState& segment,
-                          int i, const Element& element) const {
-    with_place(chunk.begin + i, chunk.count - i, [&](const auto& at) {
-      visit<4, Read, WriteParams, WriteStates>(states, segment, at, i, element);
-    });
   }
 
   /// Calls function(at) for four neighbours from `at` on, of which `left` are there: the fast way where it can.
@@ -252,19 +129,33 @@ struct ElementPass {
   /// Calls function(width, i) for the elements of a chunk that are this thread's, `width` from element i on.
   template <class X, class Function>
   GRAMSTEP_BODY void sweep(const X& x, const Chunk& chunk, const Function& function) const {
-    const int vectors = a.aligned ? chunk.count / 4 : 0;
-    for (int i = 4 * x.thread(); i < 4 * vectors; i += 4 * x.threads()) {
+    const int whole = whole_fours(chunk);
+    for (int i = 4 * x.thread(); i < whole; i += 4 * x.threads()) {
       function(std::integral_constant<int, 4>{}, i);
     }
-    for (int i = 4 * vectors + x.thread(); i < chunk.count; i += x.threads()) {
+    for (int i = whole + x.thread(); i < chunk.count; i += x.threads()) {
       function(std::integral_constant<int, 1>{}, i);
     }
   }
 
+  /// How many elements of a chunk are in fours that are read at one access.
+  GRAMSTEP_BODY int whole_fours(const Chunk& chunk) const {
+    return a.aligned ? chunk.count / 4 * 4 : 0;
+  }
+
   static constexpr bool puts_fours = !rules::ByKind<Update> && std::is_same_v<Type, AnyType>;
 
-  GRAMSTEP_BODY States states_of(const Chunk& chunk) const {
-    return States({a.states, a.storage, a.plan->step}, a.matrices, chunk);
+  /// What a chunk's elements are read from, beside the parameters.
+  struct Streams {
+    const SegmentState& segment;
+    States states;
+    GradientOf<Combination> gradient;
+  };
+
+  GRAMSTEP_BODY Streams streams_of(const Chunk& chunk, const SegmentState& segment) const {
+    return {segment,
+            States({a.states, a.storage, a.plan->step}, a.matrices, chunk),
+            {a, combination, segment, chunk.begin}};
   }
 
   template <int Width, class At>
@@ -289,13 +180,16 @@ struct ElementPass {
 
   /// Calls element(c, g, p, state) for Width elements from element i of a chunk on, which are `at`, c below Width.
   template <int Width, bool Read, bool WriteParams, bool WriteStates, class At, class Element>
-  GRAMSTEP_BODY void visit(const States& states, const SegmentState& segment, const At& at, int i,
+  GRAMSTEP_BODY void visit(const Streams& streams, const At& at, int i,
                            const Element& element) const {
+    const auto& [segment, states, gradient] = streams;
     constexpr int count = Update::states;
-    float d[Width] = {}, p[Width], before[Width], state[count + 1][Width], one[count + 1];
-    if constexpr (Read) gradient(a, combination, segment, at, d);
+    float d[Width] = {}, p[Width], before[Width] = {}, state[count + 1][Width], one[count + 1];
+    // States that are behind a question come first: what was asked for before it is waited for there.
+    if constexpr (Read && !rules::Factored<Update>) gradient(at, d);
     load_params(segment, at, p);
     states.load(at, i, state);
+    if constexpr (Read && rules::Factored<Update>) gradient(at, d);
     GRAMSTEP_UNROLL
     for (int c = 0; c < Width; ++c) {
       if (c >= count_of<Width>(at)) break;
@@ -311,14 +205,20 @@ struct ElementPass {
   }
 };
 
+/// Least blocks a multiprocessor. What finds an element's row and column would else take the registers of all but two
+/// of them, and leave 16 KiB on their way; of one row four have room.
+template <class Update, class Combination>
+inline constexpr int factored_blocks =
+    rules::Factored<Update> && std::is_same_v<Combination, WeightedSum<Float32, 1>> ? 4 : 1;
+
 /// Blocks that are there when a grid begins, or a few more: what later ones need must not take its place.
 inline constexpr int first_blocks = 1024;
 
-/// Prefetches what the chunk at hand reads beside rows that the gram stage has just read.
+/// Prefetches what a block's first chunk reads beside rows that the gram stage has just read.
 template <class Update, class X>
-GRAMSTEP_BODY void prefetch_chunk(const X& x, const UpdateArguments& a) {
+GRAMSTEP_BODY void prefetch_chunk(const X& x, const UpdateArguments& a, bool backward) {
   if (x.block() >= a.work.chunk_count || x.block() >= first_blocks) return;
-  const Chunk chunk = a.work.chunks[x.block()];
+  const Chunk chunk = a.work.chunks[backward ? a.work.chunk_count - 1 - x.block() : x.block()];
   const auto ahead = [&](const void* buffer, DType dtype, std::int64_t first) {
     const std::int64_t size = size_of(dtype);
     if (buffer == nullptr) return;
@@ -339,6 +239,7 @@ GRAMSTEP_BODY void prefetch_chunk(const X& x, const UpdateArguments& a) {
 template <class Update, class Combination>
 struct UpdateBody {
   static constexpr int threads = update_threads;
+  static constexpr int resident = factored_blocks<Update, Combination>;
   UpdateArguments a;
   Combination combination;
 
@@ -346,7 +247,7 @@ struct UpdateBody {
 
   template <class X>
   GRAMSTEP_BODY void prefetch(const X& x) const {
-    prefetch_chunk<Update>(x, a);
+    prefetch_chunk<Update>(x, a, false);
   }
 
   template <class X>
@@ -354,9 +255,10 @@ struct UpdateBody {
     const ElementPass<Update, Combination> pass{a, combination};
     if constexpr (std::is_same_v<typename Combination::Type, Float32>) {
       if (a.plan->skip) return;
-      pass.over_chunks(x, [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
-        apply(x, pass, chunk, segment);
-      });
+      pass.over_chunks(x, false,
+                       [&](std::int64_t, const Chunk& chunk, const SegmentState& segment) {
+                         apply(x, pass, chunk, segment);
+                       });
     } else {
       apply_and_zero(x, pass);
     }

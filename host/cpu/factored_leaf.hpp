@@ -31,19 +31,19 @@ struct TileSums {
     }
   }
 
-  double of_row() const {
-    double sum = 0;
+  float of_row() const {
+    float lanes[kernels::tile_lanes];
     for (int lane = 0; lane < kernels::tile_lanes; ++lane) {
       const float* four = across + 4 * lane;
-      sum += static_cast<double>((four[0] + four[1]) + (four[2] + four[3]));
+      lanes[lane] = (four[0] + four[1]) + (four[2] + four[3]);
     }
-    return sum;
+    return kernels::sum_by_halves(lanes);
   }
 
-  double of_column(int column) const {
-    double sum = 0;
-    for (const auto& line : down) sum += static_cast<double>(line[column]);
-    return sum;
+  float of_column(int column) const {
+    float lines[kernels::tile_lines];
+    for (int w = 0; w < kernels::tile_lines; ++w) lines[w] = down[w][column];
+    return kernels::sum_by_halves(lines);
   }
 };
 
@@ -57,7 +57,6 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
     const kernels::SegmentState& segment = a.segments[tile.segment];
     if (!segment.active) continue;
     const std::int64_t columns = a.matrices.places[tile.segment].stack.columns;
-    const std::int64_t pieces = (columns + kernels::tile_width - 1) / kernels::tile_width;
     const std::int64_t ahead = columns * ((tile_distance + tile.columns - 1) / tile.columns);
     TileSums sums{};
     for (int row = 0; row < tile.rows; ++row) {
@@ -74,7 +73,7 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
         });
       };
       with_gradient(a, by_element, line, segment, combined, add);
-      a.matrices.sums[tile.row_sums + row * pieces] = sums.of_row();
+      a.matrices.sums[tile.row_sums + row] = sums.of_row();
     }
     for (int c = 0; c < tile.columns; ++c) {
       a.matrices.sums[tile.column_sums + c] = sums.of_column(c);
@@ -82,12 +81,12 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
   }
 }
 
-/// Brings lines [first, last) up to date.
-template <class Update>
+/// One of the bodies that lines [first, last) are brought up to date by.
+template <class Body>
 void lines_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>*,
                 std::int64_t first, std::int64_t last) {
-  const kernels::LinesBody<Update> body{a};
-  typename kernels::LinesBody<Update>::Shared shared;
+  const Body body{a};
+  typename Body::Shared shared;
   for (std::int64_t i = first; i < last; ++i) body.of_lines(LeafThread{}, i, shared);
 }
 

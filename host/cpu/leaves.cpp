@@ -17,7 +17,8 @@ constexpr Leaves::Update passes_of() {
   Leaves::Update passes;
   if constexpr (rules::Factored<Update>) {
     passes.tiles = tiles_leaf<Update>;
-    passes.lines = lines_leaf<Update>;
+    passes.lines = lines_leaf<kernels::LinesBody<Update>>;
+    passes.row_factors = lines_leaf<kernels::RowFactorsBody<Update>>;
   }
   if constexpr (rules::Measured<Update>) {
     passes.measure = measure_leaf<Update>;

@@ -128,29 +128,30 @@ template <class Update, Access Of, class Visit>
                                                  const kernels::SegmentPlace& place,
                                                  Runs<Update, Of>& runs, const float* d,
                                                  std::int64_t at, int count, const Visit& visit) {
-  const auto* factors =
-      static_cast<const float*>(a.states[Update::row_factors]) + place.states[Update::row_factors];
-  float* columns =
-      static_cast<float*>(a.states[Update::column_factors]) + place.states[Update::column_factors];
   const kernels::Positions positions(place, at);
+  const auto* rows = static_cast<const float*>(a.states[Update::row_factors]) +
+                     place.states[Update::row_factors] + positions.first.row;
+  float* columns = static_cast<float*>(a.states[Update::column_factors]) +
+                   place.states[Update::column_factors] + positions.first.column;
   float factor[run_elements];
-  std::int64_t row = -1;
+  std::int64_t row = -1, row_end = positions.first_row();
   for (int first = 0; first < count;) {
-    const kernels::Position position = positions.at(first);
-    const std::int64_t rest = place.stack.columns - position.column % place.stack.columns;
+    const kernels::Position position = positions.after(first);
+    const std::int64_t rest = row_end - first;
     int last = (first / run_elements + 1) * run_elements;  // as runs of any other update end
     if (last > count) last = count;
     if (rest < last - first) last = first + static_cast<int>(rest);
     prefetch_run(d + first + Of.distance());
     if (row != position.row) {
       row = position.row;
-      for (float& each : factor) each = factors[row];
+      for (float& each : factor) each = rows[row];
     }
     runs.begin(at + first, last - first);
     runs.states[0] = factor;
     runs.states[1] = columns + position.column;
     visit(first, last, runs);
     runs.end(at + first, last - first);
+    if (last == row_end) row_end += place.stack.columns;
     first = last;
   }
 }

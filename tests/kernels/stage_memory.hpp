@@ -33,7 +33,7 @@ class StageMemory {
         scales(setup.precision.states == DType::dynamic8 ? 3 * blocks() : 0),
         partials(static_cast<std::size_t>(setup.work.partials(setup.tasks)), std::nan("")),
         measures(setup.work.chunks.size() * rules::max_measures, std::nan("")),
-        matrix_sums(static_cast<std::size_t>(setup.places.sums), std::nan("")),
+        matrix_sums(static_cast<std::size_t>(setup.places.sums), std::nanf("")),
         scratch(static_cast<std::size_t>(setup.shape.projections * setup.scratch), std::nan("")),
         aligned_(shift % 4 == 0) {
     for (int k = 0; k < setup.tasks; ++k) rows.emplace_back(layout.shared_size(), shift);
@@ -203,7 +203,9 @@ class StageMemory {
   Outputs outputs;
   kernels::Losses losses{};
   kernels::Scaling scaling{};
-  std::vector<double> partials, measures, matrix_sums, scratch;
+  std::vector<double> partials, measures;
+  std::vector<float> matrix_sums;
+  std::vector<double> scratch;
 
  private:
   void fill(std::uint64_t seed) {

@@ -129,6 +129,7 @@ class StageRig : public StageMemory {
     if (passes.tiles != nullptr) {
       passes.tiles(a, by_element, 0, a.matrices.tile_count);
       passes.lines(a, by_element, 0, a.matrices.lines_count);
+      passes.row_factors(a, by_element, 0, a.matrices.lines_count);
     }
     if (passes.measure != nullptr) {
       passes.measure(a, by_element, 0, chunks());
@@ -156,6 +157,7 @@ class StageRig : public StageMemory {
     if constexpr (rules::Factored<Update>) {
       launch(order, kernels::TileBody<Update, Combination>{a, combination}, blocks);
       launch(order, kernels::LinesBody<Update>{a}, blocks);
+      launch(order, kernels::RowFactorsBody<Update>{a}, blocks);
     }
     if constexpr (rules::Measured<Update>) {
       launch(order, kernels::MeasureBody<Update, Combination>{a, combination}, blocks);

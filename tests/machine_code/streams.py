@@ -39,7 +39,7 @@ def streams_of(kernel: str) -> tuple[int, int] | None:
     found = re.search(r"WeightedSum<\w+, ([1-9]\d*)>", rest)
     rows = int(found[1]) if found else 4  # any K: four rows at a time
     match body:
-        case "SettleBody" | "LinesBody" | "FoldBody":
+        case "SettleBody" | "LinesBody" | "RowFactorsBody" | "FoldBody":
             return None
         case "TileBody":
             return rows, 0

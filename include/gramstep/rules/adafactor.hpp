@@ -119,7 +119,7 @@ struct FactoredAdafactorUpdate {
 /// epsilons and of the weight decay. Matrices are the last two dimensions of a segment of two or more;
 /// GroupOptions::elementwise takes a segment as none.
 /// State: "row_var" [.., R, 1] and "col_var" [.., 1, C] of matrices, "variance" of all else, fp32. Sums of
-/// squares are added up in fp32 over at most 16 terms, a column's over 8, then in double, in the same order
+/// squares by row and column have at most 11 roundings of fp32, then are added up in double, in the same order
 /// on every device: to the same bits.
 /// Bytes a parameter of a matrix, fp32, one task: 24, in three passes: 4 for the sums by row and column, 8
 /// for the norms, 12 to apply; of all else 32, in two.
