@@ -134,13 +134,24 @@ inline void check(cudaError_t status, const char* call) {
                   cudaGetErrorString(status));
 }
 
+/// How many blocks a multiprocessor has to have registers for: one, unless a body asks for more.
+template <class Body>
+constexpr int resident_blocks() {
+  if constexpr (requires { Body::resident; }) {
+    return Body::resident;
+  } else {
+    return 1;
+  }
+}
+
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
 //
 // A grid begins while the last blocks of the one before it run, and prefetches what that one leaves alone;
 // then it waits until all before it is done and seen. Only after that may the next begin: whatever was
 // queued two launches ago is over when a body runs.
 template <class Body>
-__global__ void __launch_bounds__(Body::threads) run_body(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(Body::threads, resident_blocks<Body>())
+    run_body(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
   const DeviceContext x;
   if constexpr (requires { body.prefetch(x); }) body.prefetch(x);
