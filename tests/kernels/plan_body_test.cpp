@@ -68,7 +68,7 @@ TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
         EXPECT_EQ(block.segments[s].steps, one.segments[s].steps);
         EXPECT_EQ(block.segments[s].sign, one.segments[s].sign);
         EXPECT_EQ(
-            std::memcmp(block.segments[s].scalars, one.segments[s].scalars, sizeof(AdamScalars)),
+            std::memcmp(&block.segments[s].scalars, &one.segments[s].scalars, sizeof(AdamScalars)),
             0);
       }
     }
@@ -139,7 +139,7 @@ class DecisionBodyTest : public ::testing::TestWithParam<RuleCase> {
       EXPECT_EQ(a.steps, b.steps);
       EXPECT_EQ(a.sign, b.sign);
       EXPECT_EQ(std::memcmp(a.kept, b.kept, sizeof a.kept), 0) << "segment " << s;
-      EXPECT_EQ(std::memcmp(a.scalars, b.scalars, bytes), 0) << "segment " << s;
+      EXPECT_EQ(std::memcmp(&a.scalars, &b.scalars, bytes), 0) << "segment " << s;
     }
     EXPECT_EQ(block.step.findings.lr, one.step.findings.lr);
     EXPECT_EQ(block.step.loss_scale.value, one.step.loss_scale.value);

@@ -52,23 +52,30 @@ struct PCGrad {
     write_task_order(order, seed, i, tasks, step, group, met);
   }
 
+  /// Draws the orders, which do not depend on G; see aggregators::Prepared.
+  template <class X>
+  GRAMSTEP_BODY void prepare(const X& x, const GramProblem& problem) const {
+    unsigned char* met = scratch_of(problem).met;
+    solvers::for_each(x, problem.tasks, [&](int i) {
+      meet(i, problem.tasks, problem.step, met + i * problem.tasks, problem.group);
+    });
+  }
+
   /// Writes the weights [K]; one block, every thread of it calls. A warp a task: a thread a task waited for
   /// sums of K terms K times, 260 us of an H100 for K = 64.
   template <class X>
   GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
     const int tasks = problem.tasks;
     const Scratch scratch = scratch_of(problem);
-    solvers::for_each(x, tasks, [&](int i) {
-      scratch.inverses[i] = 1.0 / problem.gram[i * tasks + i];
-      meet(i, tasks, problem.step, scratch.met + i * tasks, problem.group);
-    });
+    if (!problem.prepared) prepare(x, problem);
+    solvers::for_each(x, tasks,
+                      [&](int i) { scratch.inverses[i] = 1.0 / problem.gram[i * tasks + i]; });
     x.sync();
     const solvers::Team<X> team{x};
     team.share_out(tasks, tasks, [&](int i, int) { project(team, i, problem, scratch); });
     x.sync();
     solvers::for_each(x, tasks, [&](int j) {
-      double sum = 0;
-      for (int i = 0; i < tasks; ++i) sum += scratch.rows[i * tasks + j];
+      const double sum = solvers::sum_of(tasks, [&](int i) { return scratch.rows[i * tasks + j]; });
       w[j] = reduction == Reduction::mean ? sum / tasks : sum;
     });
     x.sync();
