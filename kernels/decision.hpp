@@ -20,7 +20,7 @@ struct StepDecision {
     const double clip = a.look ? clip_coefficient(x, seen) : 1.0;
     if (!skip) count_segments(x);
     write_plan(x, skip, clip);
-    if (a.look && !skip) add_to_totals(solvers::FromLast<X>{x}, seen.conflicts);
+    if (a.look && !skip) add_to_totals(x, seen.conflicts);
   }
 
  private:
@@ -126,21 +126,25 @@ struct StepDecision {
     return at.i == at.j ? 1.0 : g[at.i * tasks() + at.j] / ni / nj;
   }
 
+  /// On warps that have little else to do in a small step, each waiting for what it adds to.
   template <class X>
   GRAMSTEP_BODY void add_to_totals(const X& x, double conflicts) const {
-    for_entries(x, [&](const Entry& at) {
-      const std::int64_t row = at.first_row + at.i;
-      a.memory.cosine_sums[row * tasks() + at.j] += cosine(at);
+    for_entries(solvers::FromLast<X>{x}, [&](const Entry& at) {
+      double& sum = a.memory.cosine_sums[(at.first_row + at.i) * tasks() + at.j];
+      const double before = sum;
+      sum = before + cosine(at);
     });
+    const int turned = x.thread() ^ x.threads() / 2;
     GRAMSTEP_ROLLED
-    for (std::int64_t row = x.thread(); row < rows(); row += x.threads()) {
+    for (std::int64_t row = turned; row < rows(); row += x.threads()) {
       a.memory.weight_sums[row] += chosen.weights[row];
     }
     GRAMSTEP_ROLLED
-    for (int p = x.thread(); p < a.shape.projections; p += x.threads()) {
-      a.memory.kept_sums[p] += a.memory.solutions[p].residual <= a.tolerance ? 1.0 : 0.0;
+    for (int p = turned ^ x.threads() / 4; p < a.shape.projections; p += x.threads()) {
+      const double before = a.memory.kept_sums[p];
+      a.memory.kept_sums[p] = before + (a.memory.solutions[p].residual <= a.tolerance ? 1.0 : 0.0);
     }
-    if (x.thread() != 0) return;
+    if (x.thread() != x.threads() / 8) return;
     const double pairs = static_cast<double>(a.shape.projections) * tasks() * (tasks() - 1) / 2;
     const Totals& before = state().totals;
     const double rate = pairs > 0 ? conflicts / pairs : 0.0;
@@ -159,8 +163,9 @@ struct StepDecision {
     GRAMSTEP_ROLLED
     for (int s = x.thread(); s < a.segment_count; s += x.threads()) {
       SegmentState& segment = a.segments[s];
+      const bool same = known->answer(segment);
       if (!segment.active) continue;
-      if (!known->answer(segment)) {
+      if (!same) {
         own.ask(segment);
         work_out(state().controls, state().steps, a.groups, own);
         known = &own;

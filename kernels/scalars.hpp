@@ -44,13 +44,13 @@ struct SegmentScalars {
     for (int i = 0; i < rules::max_segment_states; ++i) before[i] = after[i] = segment.kept[i];
   }
 
-  /// Whether a segment asks the same.
+  /// Whether a segment asks the same. Without short cuts: its loads are on their way together.
   GRAMSTEP_BODY bool answer(const SegmentState& segment) const {
-    bool same = segment.group == group && segment.steps + 1 == t && segment.matrix == matrix;
+    int same = (segment.group == group) & (segment.steps + 1 == t) & (segment.matrix == matrix);
     for (int i = 0; i < rules::max_segment_states; ++i) {
-      same = same && segment.kept[i] == before[i];
+      same &= segment.kept[i] == before[i];
     }
-    return same;
+    return same != 0;
   }
 
   /// Counts the segment's step.
