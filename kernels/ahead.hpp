@@ -16,7 +16,8 @@ using Word [[gnu::may_alias]] = std::uint64_t;
 /// Segments whose scalars are worked out ahead. Others mostly share those of the first.
 inline constexpr int foreseen_segments = 32;
 
-/// A trivial type: it lies in shared memory.
+/// Of the groups nothing is compared: they never change. A segment is, where its scalars are given. A trivial type:
+/// it lies in shared memory.
 struct Ahead {
   static constexpr int state_words = sizeof(StepState) / sizeof(Word);
   static_assert(sizeof(StepState) % sizeof(Word) == 0);

@@ -156,7 +156,7 @@ struct StepDecision {
   /// to neighbouring threads, whose accesses meet in a line.
   template <class X>
   GRAMSTEP_BODY void count_segments(const X& x) const {
-    SegmentScalars own;
+    SegmentScalars own{};
     own.group = -1;
     const SegmentScalars* known = &own;
     if (ahead.holds != 0) known = ahead.scalars + (x.thread() < ahead.segments ? x.thread() : 0);
