@@ -109,8 +109,7 @@ class CpuBackend final : public Backend {
     kernels::PlanArguments arguments = plan_arguments(memory.losses);
     arguments.scaling = memory.scaling;
     choose_weights(arguments);
-    kernels::PlanSums room;
-    kernels::decide(kernels::SingleThread{}, arguments, room);
+    kernels::decide_alone(arguments);
   }
 
   void update(const StepMemory& memory, Stream) override {
@@ -144,9 +143,9 @@ class CpuBackend final : public Backend {
 
   void sum_gram(double* gram, Stream) override {
     kernels::PlanSums room;
-    kernels::collect_gram(kernels::SingleThread{}, room,
-                          {partials_.data(), setup_.work.shared_spans, 1}, setup_.tasks, 1.0,
-                          scratch_.data(), gram);
+    kernels::collect_gram(
+        kernels::SingleThread{}, room, {partials_.data(), setup_.work.shared_spans, 1},
+        setup_.tasks, [] { return 1.0; }, gram);
   }
   void weights(const double* gram, double* weights, const kernels::Losses& losses,
                Stream) override {

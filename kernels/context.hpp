@@ -4,6 +4,8 @@
 //   template <class X> void operator()(const X& x, Shared& shared) const;
 // and, where it is worth it, one that runs before all launches ahead of it have ended:
 //   template <class X> void prefetch(const X& x) const;
+//   template <class X> void ahead(const X& x, Shared& shared) const;
+// of which the second writes shared memory alone, and reads with read_early what those launches may change.
 // X is who runs it: nvcc's device context (device_context.cuh), the single thread below (the CPU
 // backend's plan), or the tests' fibers. Its vocabulary is that of cooperative groups:
 //
@@ -17,6 +19,8 @@
 //   std::uint32_t warp_max(std::uint32_t)  the largest of all lanes' numbers, in all of them; all call
 //   void prefetch(from)                 memory that will soon be read comes nearer; what is there then is
 //                                       read later, and may change until then
+//   std::uint64_t read_early(from)      8 bytes, aligned to them, that a launch which has not ended may change:
+//                                       as they are now, and whoever reads them later sees them as they are then
 //   void multiply_add<Type>(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2])
 //                                       the warp adds A B to 16 x 8 sums; all lanes call, lane 4 g + t
 //                                       with words t, t, t + 4 and t + 4 of rows g, g + 8, g and g + 8 of
@@ -64,6 +68,10 @@ struct SingleThread {
   GRAMSTEP_BODY int warp() const { return 0; }
   GRAMSTEP_BODY void sync() const {}
   GRAMSTEP_BODY void warp_sync() const {}
+  template <class T>
+  GRAMSTEP_BODY T warp_sum(T value) const {
+    return value;
+  }
 };
 
 }  // namespace gramstep::kernels

@@ -114,7 +114,6 @@ class CudaBackend final : public Backend {
     const CurrentDevice current(ordinal());
     kernels::launch_gram_sum({{memory_->partials.data(), setup_.work.shared_spans, fold()},
                               setup_.tasks,
-                              memory_->scratch.data(),
                               gram},
                              stream);
   }

@@ -33,6 +33,11 @@ struct DeviceContext {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));
   }
 
+  /// Past the first-level cache, in which what was there early could stay.
+  __device__ std::uint64_t read_early(const void* from) const {
+    return __ldcg(static_cast<const unsigned long long*>(from));
+  }
+
   /// Past the registers, where the multiprocessor can.
   __device__ void copy_async(void* to, const void* from) const {
     __pipeline_memcpy_async(to, from, 16);
@@ -146,8 +151,8 @@ constexpr int resident_blocks() {
 
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
 //
-// A grid begins while the last blocks of the one before it run, and prefetches what that one leaves alone;
-// then it waits until all before it is done and seen. Only after that may the next begin: whatever was
+// A grid begins while the last blocks of the one before it run, prefetches what that one leaves alone and works
+// out what it can ahead; then it waits until all before it is done and seen. Only after that may the next begin: whatever was
 // queued two launches ago is over when a body runs.
 template <class Body>
 __global__ void __launch_bounds__(Body::threads, resident_blocks<Body>())
@@ -155,6 +160,7 @@ __global__ void __launch_bounds__(Body::threads, resident_blocks<Body>())
   __shared__ typename Body::Shared shared;
   const DeviceContext x;
   if constexpr (requires { body.prefetch(x); }) body.prefetch(x);
+  if constexpr (requires { body.ahead(x, shared); }) body.ahead(x, shared);
 #if __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
   cudaTriggerProgrammaticLaunchCompletion();

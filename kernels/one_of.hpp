@@ -26,7 +26,9 @@ class OneOf {
   template <class Function>
   GRAMSTEP_BODY void visit(const Function& function) const {
     int index = 0;
-    ((index++ == which_ ? function(*reinterpret_cast<const Types*>(bytes_)) : void()), ...);
+    // None is asked after the one that is held: on a device every question jumps over a function's code.
+    static_cast<void>(
+        ((index++ == which_ && (function(*reinterpret_cast<const Types*>(bytes_)), true)) || ...));
   }
 
  private:

@@ -8,6 +8,7 @@
 #include "gramstep/export.hpp"
 #include "gramstep/layout.hpp"
 #include "gramstep/optimizer.hpp"
+#include "kernels/context.hpp"
 #include "kernels/one_of.hpp"
 #include "kernels/storage.hpp"
 
@@ -134,6 +135,29 @@ struct GroupSettings {
   std::int32_t maximize;  // 0 or 1; -1: the rule's
 };
 
+/// Update::Scalars of any update, trivially copyable. In words: nvcc copies bytes byte by byte.
+struct AnyScalars {
+  std::uint32_t words[10];
+
+  template <class Scalars>
+  GRAMSTEP_BODY void put(const Scalars& value) {
+    static_assert(sizeof(Scalars) <= sizeof(words));
+    std::uint32_t copy[sizeof(words) / sizeof(words[0])] = {};
+    memcpy(copy, &value, sizeof(Scalars));
+    GRAMSTEP_UNROLL
+    for (std::size_t i = 0; i < sizeof(words) / sizeof(words[0]); ++i) words[i] = copy[i];
+  }
+  template <class Scalars>
+  GRAMSTEP_BODY Scalars get() const {
+    std::uint32_t copy[(sizeof(Scalars) + sizeof(words[0]) - 1) / sizeof(words[0])];
+    GRAMSTEP_UNROLL
+    for (std::size_t i = 0; i < sizeof(copy) / sizeof(copy[0]); ++i) copy[i] = words[i];
+    Scalars value;
+    memcpy(&value, copy, sizeof(Scalars));
+    return value;
+  }
+};
+
 /// A segment in this step. The plan writes it, the other stages read it.
 struct SegmentState {
   std::int64_t steps;  // taken by this segment so far
@@ -143,18 +167,15 @@ struct SegmentState {
   std::int32_t projection;                 // of a shared segment
   std::int32_t matrix;                     // whether its rule takes it as matrices
   double kept[rules::max_segment_states];  // the rule's segment_state_names
-  unsigned char scalars[40];               // Update::Scalars, trivially copyable
+  AnyScalars scalars;
 
   template <class Scalars>
   GRAMSTEP_BODY void put(const Scalars& value) {
-    static_assert(sizeof(Scalars) <= sizeof(scalars));
-    memcpy(scalars, &value, sizeof(Scalars));
+    scalars.put(value);
   }
   template <class Scalars>
   GRAMSTEP_BODY Scalars get() const {
-    Scalars value;
-    memcpy(&value, scalars, sizeof(Scalars));
-    return value;
+    return scalars.template get<Scalars>();
   }
 };
 

@@ -11,7 +11,7 @@ void GRAMSTEP_OF_ISA(weights_leaf_)(const kernels::PlanArguments& a,
   kernels::PlanSums room;
   aggregator.visit([&](const auto& held) {
     using A = std::decay_t<decltype(held)>;
-    kernels::ProjectionPlan<A>{a, held, projection}(LeafThread{}, room);
+    kernels::ProjectionPlan<A>{a, held, projection, *a.state, nullptr, nullptr}(LeafThread{}, room);
   });
 }
 

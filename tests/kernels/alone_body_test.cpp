@@ -60,8 +60,9 @@ TEST(GramSumBody, SumsThePartialsFoldedOrNot) {
     rig.run_gram_on_cpu();
     const std::vector<double> partials = rig.partials;
     kernels::PlanSums room;
-    kernels::collect_gram(kernels::SingleThread{}, room, {partials.data(), spans, 1}, tasks, 1.0,
-                          rig.scratch.data(), expected.data());
+    kernels::collect_gram(
+        kernels::SingleThread{}, room, {partials.data(), spans, 1}, tasks, [] { return 1.0; },
+        expected.data());
     for (const simt::Launch& order : every_order) {
       for (const int fold : {1, 3, 32}) {
         rig.partials = partials;
@@ -69,9 +70,7 @@ TEST(GramSumBody, SumsThePartialsFoldedOrNot) {
           const kernels::FoldBody body{rig.partials.data(), spans, kernels::pairs_of(tasks), fold};
           launch(order, body, 2);  // blocks stride
         }
-        launch(order,
-               kernels::GramSumBody{
-                   {rig.partials.data(), spans, fold}, tasks, rig.scratch.data(), got.data()},
+        launch(order, kernels::GramSumBody{{rig.partials.data(), spans, fold}, tasks, got.data()},
                1);
         for (std::size_t e = 0; e < entries; ++e) {
           // Sums of the same doubles in another order.

@@ -1,6 +1,7 @@
 // The plan stage's body, block-parallel under the fiber runner, against the same body on one thread.
 #include <cstddef>
 #include <limits>
+#include <string>
 
 #include "tests/kernels/stage_rig.hpp"
 
@@ -68,7 +69,7 @@ TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
         EXPECT_EQ(block.segments[s].steps, one.segments[s].steps);
         EXPECT_EQ(block.segments[s].sign, one.segments[s].sign);
         EXPECT_EQ(
-            std::memcmp(block.segments[s].scalars, one.segments[s].scalars, sizeof(AdamScalars)),
+            std::memcmp(&block.segments[s].scalars, &one.segments[s].scalars, sizeof(AdamScalars)),
             0);
       }
     }
@@ -88,6 +89,93 @@ TEST_P(PlanBodyTest, SkipsANonFiniteRowAndCountsNothing) {
         std::memcmp(block.segments.data(), segments.data(), segments.size() * sizeof(segments[0])),
         0);
   }
+}
+
+/// To the last bit; of rules whose scalars are not padded.
+void expect_same_segments(const StageRig& one, const StageRig& other) {
+  for (std::size_t s = 0; s < one.segments.size(); ++s) {
+    SCOPED_TRACE("segment " + std::to_string(s));
+    const kernels::SegmentState &a = one.segments[s], &b = other.segments[s];
+    EXPECT_EQ(a.steps, b.steps);
+    EXPECT_EQ(a.sign, b.sign);
+    EXPECT_EQ(std::memcmp(a.kept, b.kept, sizeof a.kept), 0);
+    if (a.active == 0) continue;
+    EXPECT_EQ(std::memcmp(&a.scalars, &b.scalars, sizeof a.scalars), 0);
+  }
+}
+
+/// A plan during whose wait the state and a segment change, as setters queued behind the gram stage change them.
+struct InterruptedPlan {
+  static constexpr int threads = kernels::plan_threads;
+  using Shared = kernels::PlanBody<PCGrad>::Shared;
+  kernels::PlanBody<PCGrad> plan;
+  const kernels::StepState* next;
+  kernels::SegmentState segment;
+
+  template <class X>
+  void operator()(const X& x, Shared& shared) const {
+    plan.ahead(x, shared);
+    x.sync();
+    if (x.thread() == 0) {
+      *plan.a.state = *next;
+      plan.a.segments[1] = segment;
+    }
+    x.sync();
+    plan(x, shared);
+  }
+};
+
+TEST(PlanBody, SeesWhatChangesAfterItWasForeseen) {
+  const PCGrad pcgrad{.seed = 11};
+  const auto rig = [&] {
+    StageRig made(awkward_layout(5),
+                  {.rule = AdamW{}, .aggregator = pcgrad, .tasks = 5, .clip_norm = 1.0});
+    made.run_gram_on_cpu();
+    return made;
+  };
+  const auto change = [](int which, kernels::StepState& step, kernels::SegmentState& segment) {
+    if (which == 1) step.controls.rule = kernels::OneOfT<Rule>(AdamW{.lr = 0.25, .maximize = true});
+    if (which == 2) step.steps = 7;  // other orders
+    if (which == 3) step.loss_scale.value = 8;
+    if (which == 4) step.controls.clip_norm = 1e-3;
+    if (which == 5) segment.active = 0;
+    if (which == 6) segment.steps = 3;
+  };
+  for (int which = 0; which < 7; ++which) {
+    SCOPED_TRACE(which);
+    StageRig before = rig(), late = rig();
+    change(which, before.step, before.segments[1]);
+    kernels::StepState next = late.step;
+    InterruptedPlan body{{late.plan_arguments(), pcgrad, true}, &next, late.segments[1]};
+    change(which, next, body.segment);
+    before.run_plan<PCGrad>({.order = simt::Order::reverse});
+    simt::run({.threads = body.threads, .order = simt::Order::reverse}, body);
+    EXPECT_EQ(before.plan, late.plan);
+    EXPECT_EQ(before.step.findings.lr, late.step.findings.lr);
+    EXPECT_EQ(before.step.findings.clip, late.step.findings.clip);
+    EXPECT_EQ(before.step.plan.head_weight, late.step.plan.head_weight);
+    EXPECT_EQ(before.step.steps, late.step.steps);
+    expect_same_segments(before, late);
+  }
+}
+
+/// More segments than are foreseen and than a block has threads, of several step counts.
+TEST(PlanBody, TellsManySegmentsWhatOneThreadDoes) {
+  Layout layout;
+  for (int s = 0; s < 300; ++s) layout.add("s" + std::to_string(s), {s % 3 + 1});
+  const auto rig = [&] {
+    StageRig made(layout, {.rule = NAdam{}, .tasks = 2, .clip_norm = 1.0});
+    made.run_gram_on_cpu();
+    for (std::size_t s = 0; s < made.segments.size(); ++s) {
+      made.segments[s].steps = static_cast<std::int64_t>(s / 7 % 5);
+      made.segments[s].kept[0] = s % 11 == 0 ? 0.5 : 0.25;
+    }
+    return made;
+  };
+  StageRig one = rig(), block = rig();
+  one.run_plan_on_cpu();
+  block.run_plan<Sum>({.order = simt::Order::random});
+  expect_same_segments(one, block);
 }
 
 /// Bytes of a rule's scalars, without what pads them.
@@ -139,7 +227,7 @@ class DecisionBodyTest : public ::testing::TestWithParam<RuleCase> {
       EXPECT_EQ(a.steps, b.steps);
       EXPECT_EQ(a.sign, b.sign);
       EXPECT_EQ(std::memcmp(a.kept, b.kept, sizeof a.kept), 0) << "segment " << s;
-      EXPECT_EQ(std::memcmp(a.scalars, b.scalars, bytes), 0) << "segment " << s;
+      EXPECT_EQ(std::memcmp(&a.scalars, &b.scalars, bytes), 0) << "segment " << s;
     }
     EXPECT_EQ(block.step.findings.lr, one.step.findings.lr);
     EXPECT_EQ(block.step.loss_scale.value, one.step.loss_scale.value);

@@ -60,8 +60,7 @@ class StageRig : public StageMemory {
     const kernels::PlanArguments a = plan_arguments();
     const host::Leaves& leaves = *host::choose_leaves().leaves;
     for (int p = 0; p < setup.shape.projections; ++p) leaves.weights(a, aggregator(), p);
-    kernels::PlanSums room;
-    kernels::StepDecision{a}(kernels::SingleThread{}, room);
+    kernels::decide_alone(a);
   }
 
   /// The update of a rule that is one of `Held`, with a weighted sum of rows, or element by element.

@@ -34,6 +34,12 @@ class FiberContext {
     [[maybe_unused]] const char there = *static_cast<const volatile char*>(from);
   }
 
+  std::uint64_t read_early(const void* from) const {
+    std::uint64_t value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+
   /// The value of the lane `offset` above, the caller's own where there is none. Full warps only.
   template <class T>
   T shuffle_down(T value, int offset, Site site = Site::here()) const {
@@ -183,8 +189,10 @@ void run(const Launch& launch, const Body& body) {
                     [](const void* erased, void* shared, Thread& self, const Place& place) {
                       const auto& typed = *static_cast<const Body*>(erased);
                       const FiberContext x(self, place);
+                      auto& own = *static_cast<Shared*>(shared);
                       if constexpr (requires { typed.prefetch(x); }) typed.prefetch(x);
-                      typed(x, *static_cast<Shared*>(shared));
+                      if constexpr (requires { typed.ahead(x, own); }) typed.ahead(x, own);
+                      typed(x, own);
                     }});
 }
 

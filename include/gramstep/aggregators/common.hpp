@@ -27,6 +27,9 @@ struct GramProblem {
   double* next_state;    ///< the same after this step, all of which is to be written; it is
                          ///< dropped where the step is skipped
   double* scratch;       ///< [scratch(K)] of the aggregator's own, uninitialised
+  bool prepared =
+      false;  ///< whether prepare(x, problem), where there is one, was called for the same
+              ///< tasks, step and group with the same scratch, left alone since
 };
 
 /// What an aggregator tells of its answer; every thread of the block returns the same.

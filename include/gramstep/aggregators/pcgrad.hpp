@@ -38,8 +38,11 @@ struct PCGrad {
     visit("order", self.order);
     visit("seed", self.seed);
   }
-  /// Doubles of scratch for K tasks: the coefficients c of every task.
-  static constexpr std::int64_t scratch(int tasks) { return std::int64_t{tasks} * tasks; }
+  /// Doubles of scratch for K tasks: a row for every task, 1 / G_jj, and the orders, a byte a turn.
+  static constexpr std::int64_t scratch(int tasks) {
+    const std::int64_t pairs = std::int64_t{tasks} * tasks;
+    return pairs + tasks + (pairs + 7) / 8;
+  }
   /// Any options fit any number of tasks.
   void validate(int /*tasks*/) const {}
 
@@ -49,16 +52,30 @@ struct PCGrad {
     write_task_order(order, seed, i, tasks, step, group, met);
   }
 
-  /// Writes the weights [K]; one block, every thread of it calls. A thread a task.
+  /// Draws the orders, which do not depend on G; see aggregators::Prepared.
+  template <class X>
+  GRAMSTEP_BODY void prepare(const X& x, const GramProblem& problem) const {
+    unsigned char* met = scratch_of(problem).met;
+    solvers::for_each(x, problem.tasks, [&](int i) {
+      meet(i, problem.tasks, problem.step, met + i * problem.tasks, problem.group);
+    });
+  }
+
+  /// Writes the weights [K]; one block, every thread of it calls. A warp a task: a thread a task waited for
+  /// sums of K terms K times, 260 us of an H100 for K = 64.
   template <class X>
   GRAMSTEP_BODY Solution weights(const X& x, const GramProblem& problem, double* w) const {
     const int tasks = problem.tasks;
-    solvers::for_each(
-        x, tasks, [&](int i) { project(i, problem, problem.scratch + std::int64_t{i} * tasks); });
+    const Scratch scratch = scratch_of(problem);
+    if (!problem.prepared) prepare(x, problem);
+    solvers::for_each(x, tasks,
+                      [&](int i) { scratch.inverses[i] = 1.0 / problem.gram[i * tasks + i]; });
+    x.sync();
+    const solvers::Team<X> team{x};
+    team.share_out(tasks, tasks, [&](int i, int) { project(team, i, problem, scratch); });
     x.sync();
     solvers::for_each(x, tasks, [&](int j) {
-      double sum = 0;
-      for (int i = 0; i < tasks; ++i) sum += problem.scratch[std::int64_t{i} * tasks + j];
+      const double sum = solvers::sum_of(tasks, [&](int i) { return scratch.rows[i * tasks + j]; });
       w[j] = reduction == Reduction::mean ? sum / tasks : sum;
     });
     x.sync();
@@ -66,19 +83,42 @@ struct PCGrad {
   }
 
  private:
-  GRAMSTEP_BODY void project(int i, const GramProblem& problem, double* c) const {
+  struct Scratch {
+    double* rows;        // [K, K]
+    double* inverses;    // [K]
+    unsigned char* met;  // [K, K]
+  };
+  GRAMSTEP_BODY static Scratch scratch_of(const GramProblem& problem) {
+    double* inverses = problem.scratch + std::int64_t{problem.tasks} * problem.tasks;
+    return {problem.scratch, inverses, reinterpret_cast<unsigned char*>(inverses + problem.tasks)};
+  }
+
+  /// Makes row i task i's coefficients c. Until a task is met its place has c . G[:, j], which is added to
+  /// wherever c changes, so that nobody waits for a sum; from then on it stays.
+  template <class X>
+  GRAMSTEP_BODY void project(const X& x, int i, const GramProblem& problem,
+                             const Scratch& scratch) const {
     const int tasks = problem.tasks;
-    unsigned char met[max_tasks];
-    meet(i, tasks, problem.step, met, problem.group);
-    for (int j = 0; j < tasks; ++j) c[j] = j == i ? 1.0 : 0.0;
+    double* row = scratch.rows + i * tasks;
+    solvers::for_each(x, tasks, [&](int j) { row[j] = problem.gram[i * tasks + j]; });
+    x.sync();
+    std::uint64_t met = std::uint64_t{1} << i;  // a bit a task
+    GRAMSTEP_ROLLED
     for (int turn = 0; turn < tasks; ++turn) {
-      const int j = met[turn];
-      if (j == i) continue;
-      const double* column = problem.gram + std::int64_t{j} * tasks;  // G is symmetric
-      double s = 0;
-      for (int l = 0; l < tasks; ++l) s += c[l] * column[l];
-      if (s < 0) c[j] -= s / column[j];
+      const int j = scratch.met[i * tasks + turn];
+      const double s = row[j];
+      met |= std::uint64_t{1} << j;
+      if (j == i || !(s < 0)) continue;
+      const double share = s * scratch.inverses[j];
+      solvers::for_each(x, tasks, [&](int l) {
+        if ((met >> l & 1) == 0) row[l] -= share * problem.gram[j * tasks + l];
+      });
+      x.sync();
     }
+    x.sync();
+    solvers::for_each(x, tasks, [&](int j) {
+      row[j] = j == i ? 1.0 : row[j] < 0 ? -(row[j] * scratch.inverses[j]) : 0.0;
+    });
   }
 };
 

@@ -7,6 +7,7 @@
 
 #include "gramstep/export.hpp"
 #include "gramstep/philox.hpp"
+#include "gramstep/solvers/pivot.hpp"
 
 namespace gramstep::inline v1 {
 
@@ -22,9 +23,11 @@ constexpr std::array<std::string_view, 2> names_of(TaskOrder) { return {"fresh",
 /// order depends on (seed, step, group, i) alone, on every device.
 GRAMSTEP_BODY void write_task_order(TaskOrder order, std::uint64_t seed, int i, int tasks,
                                     std::int64_t step, std::int64_t group, unsigned char* met) {
+  GRAMSTEP_ROLLED
   for (int j = 0; j < tasks; ++j) met[j] = static_cast<unsigned char>(j);
   if (order == TaskOrder::fixed) return;
   PhiloxWords random{};
+  GRAMSTEP_ROLLED
   for (int j = tasks - 1; j > 0; --j) {  // Fisher and Yates, from the end
     const int draw = tasks - 1 - j;
     if (draw % 4 == 0) {
@@ -34,8 +37,10 @@ GRAMSTEP_BODY void write_task_order(TaskOrder order, std::uint64_t seed, int i, 
           philox(seed, {{static_cast<std::uint32_t>(i), block, static_cast<std::uint32_t>(step),
                          static_cast<std::uint32_t>(step >> 32)}});
     }
-    const int other = static_cast<int>(
-        (static_cast<std::uint64_t>(random.word[draw % 4]) * static_cast<unsigned>(j + 1)) >> 32);
+    // Turned, not indexed: registers cannot be.
+    const std::uint64_t drawn = random.word[0];
+    random = {{random.word[1], random.word[2], random.word[3], 0}};
+    const int other = static_cast<int>((drawn * static_cast<unsigned>(j + 1)) >> 32);
     const unsigned char swapped = met[j];
     met[j] = met[other];
     met[other] = swapped;

@@ -60,6 +60,14 @@ constexpr bool needs_positive_losses(const A& aggregator) {
   return false;
 }
 
+/// Whether A can do part of its work before there is a Gram matrix: it has
+///   void prepare(const X& x, const GramProblem& problem) const
+/// which writes nothing but the scratch and reads neither G, losses nor state; one block, every thread of it
+/// calls. A GPU calls it while the gram stage runs.
+template <class A, class X>
+concept Prepared =
+    requires(const A& a, const X& x, const GramProblem& problem) { a.prepare(x, problem); };
+
 /// Whether A works on a momentum of every task's gradient: it has
 ///   TaskMomentum momentum(std::int64_t step, double loss) const
 template <class A>
