@@ -52,7 +52,7 @@ class Graph {
 using CudaGraphTest = CudaTest;
 
 TEST_F(CudaGraphTest, AStepIsThreeLaunchesOneTasksTwoAndOneMoreAddsManyPartials) {
-  for (const auto [tasks, launches] : {std::pair{1, 2u}, {2, 3u}, {17, 4u}}) {
+  for (const auto& [tasks, launches] : {std::pair{1, 2u}, {2, 3u}, {17, 4u}}) {
     const OptimizerOptions options{.rule = AdamW{}, .aggregator = PCGrad{}, .tasks = tasks};
     Rig rig(many_segments(), options);
     DeviceTwin twin(rig, options);
