@@ -99,7 +99,7 @@ kernels::Controls controls_of(const OptimizerOptions& options) {
 
 Setup::Setup(const Layout& layout, const OptimizerOptions& options, std::int64_t chunk_elements)
     : projection_of(projections(layout, options.projection)),
-      work(layout, projection_of, chunk_elements),
+      work(layout, projection_of, chunk_elements, options.tasks),
       places(layout, options),
       groups(settings_of(layout)),
       segments(fresh_segments(layout, projection_of, places)),

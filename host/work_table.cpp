@@ -24,22 +24,25 @@ std::int64_t swept(const kernels::Chunk& chunk) {
   return (chunk.count + sweep - 1) / sweep * sweep;
 }
 
-/// Elements a span of that many chunks aims for: enough spans to fill a device, few enough to sum quickly.
-std::int64_t span_elements(std::span<const kernels::Chunk> chunks, std::int64_t chunk_elements) {
+/// Elements a span of that many chunks aims for: enough spans to fill a device, few enough to sum quickly. Of more
+/// than eight rows a device has more blocks at a time, and the last ones would leave more of it idle.
+std::int64_t span_elements(std::span<const kernels::Chunk> chunks, std::int64_t chunk_elements,
+                           int tasks) {
+  const std::int64_t most = kernels::max_span_elements / (tasks > 8 ? 2 : 1);
+  const std::int64_t preferred = kernels::preferred_spans * (tasks > 8 ? 2 : 1);
   std::int64_t all = 0, elements = chunk_elements;
   for (const kernels::Chunk& chunk : chunks) all += swept(chunk);
-  while (elements < kernels::max_span_elements && elements * kernels::preferred_spans < all) {
-    elements *= 2;
-  }
+  while (elements < most && elements * preferred < all) elements *= 2;
   return elements;
 }
 
 /// Appends the spans of chunks [first, end). A span has one projection.
 void append_spans(const std::vector<kernels::Chunk>& chunks, std::int32_t first,
-                  std::int64_t chunk_elements, const std::vector<std::int32_t>& projection_of,
+                  std::int64_t chunk_elements, int tasks,
+                  const std::vector<std::int32_t>& projection_of,
                   std::vector<kernels::Span>& spans) {
-  const std::int64_t most =
-      span_elements(std::span(chunks).subspan(static_cast<std::size_t>(first)), chunk_elements);
+  const std::int64_t most = span_elements(
+      std::span(chunks).subspan(static_cast<std::size_t>(first)), chunk_elements, tasks);
   const auto end = static_cast<std::int32_t>(chunks.size());
   std::int64_t elements = 0;
   std::int32_t projection = 0;
@@ -99,7 +102,7 @@ std::int64_t chunk_elements_of(const Layout& layout) {
 }
 
 Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of,
-           std::int64_t chunk_elements)
+           std::int64_t chunk_elements, int tasks)
     : segment_chunks(2 * static_cast<std::size_t>(layout.segments())),
       shared_size(layout.shared_size()) {
   check_chunk_count(layout, chunk_elements);
@@ -113,7 +116,7 @@ Work::Work(const Layout& layout, const std::vector<std::int32_t>& projection_of,
       append_chunks(segment, s, chunk_elements, chunks);
       own[1] = static_cast<std::int32_t>(chunks.size());
     }
-    append_spans(chunks, first, chunk_elements, projection_of, spans);
+    append_spans(chunks, first, chunk_elements, heads ? 1 : tasks, projection_of, spans);
     if (!heads) shared_spans = static_cast<std::int32_t>(spans.size());
   }
   // A projection's spans one after another, by offset among themselves.

@@ -25,9 +25,9 @@ struct Work {
   std::int64_t shared_size = 0;
 
   /// `projection_of` [segments]: 0 to P - 1 for shared segments, see projections. Chunks are of at most
-  /// `chunk_elements`: kernels::chunk_elements or a half or quarter of it.
+  /// `chunk_elements`: kernels::chunk_elements or a half or quarter of it. Spans of many tasks are shorter.
   Work(const Layout& layout, const std::vector<std::int32_t>& projection_of,
-       std::int64_t chunk_elements);
+       std::int64_t chunk_elements, int tasks = 1);
   Work(const Layout& layout, const std::vector<std::int32_t>& projection_of)
       : Work(layout, projection_of, chunk_elements_of(layout)) {}
 

@@ -21,15 +21,16 @@ inline constexpr int tile_lanes = 32;
 inline constexpr int tile_lines = update_threads / tile_lanes;
 static_assert(tile_width == 16 * tile_lanes && tile_height == 8 * tile_lines, "see above");
 
-/// The sum of a power of two of terms, by halves.
-template <int Count>
+/// The sum of the first Terms of an array, a power of two, by halves.
+template <int Terms, int Count>
 GRAMSTEP_BODY float sum_by_halves(float (&terms)[Count]) {
-  GRAMSTEP_UNROLL
-  for (int half = Count / 2; half > 0; half /= 2) {
+  if constexpr (Terms == 1) {
+    return terms[0];
+  } else {
     GRAMSTEP_UNROLL
-    for (int i = 0; i < half; ++i) terms[i] += terms[i + half];
+    for (int i = 0; i < Terms / 2; ++i) terms[i] += terms[i + Terms / 2];
+    return sum_by_halves<Terms / 2>(terms);
   }
-  return terms[0];
 }
 
 /// Blocks take tiles.
@@ -109,13 +110,13 @@ struct TileBody {
       float lanes[tile_lanes];
       GRAMSTEP_UNROLL
       for (int lane = 0; lane < tile_lanes; ++lane) lanes[lane] = shared.rows[row][lane];
-      a.matrices.sums[tile.row_sums + row] = sum_by_halves(lanes);
+      a.matrices.sums[tile.row_sums + row] = sum_by_halves<tile_lanes>(lanes);
     }
     for (int c = x.thread(); c < tile.columns; c += threads) {
       float lines[tile_lines];
       GRAMSTEP_UNROLL
       for (int w = 0; w < tile_lines; ++w) lines[w] = shared.columns[w][c];
-      a.matrices.sums[tile.column_sums + c] = sum_by_halves(lines);
+      a.matrices.sums[tile.column_sums + c] = sum_by_halves<tile_lines>(lines);
     }
   }
 };

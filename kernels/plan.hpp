@@ -197,7 +197,11 @@ struct ProjectionPlan {
   /// Ends with a barrier.
   template <class X>
   GRAMSTEP_BODY Chosen operator()(const X& x, PlanSums& room) const {
-    if (a.look) collect(x, room);
+    if (a.look) {
+      collect(x, room);
+    } else {
+      bring_near(x);
+    }
     read_losses(x, a.losses, tasks(), losses());
     x.sync();
     const bool solvable = losses_valid(losses(), tasks(), a.losses) && (!a.checks || finite());
@@ -241,6 +245,14 @@ struct ProjectionPlan {
                  is_near() ? near : nullptr);
   }
 
+  /// G as it was given.
+  template <class X>
+  GRAMSTEP_BODY void bring_near(const X& x) const {
+    if (!is_near()) return;
+    GRAMSTEP_ROLLED
+    for (std::int64_t e = x.thread(); e < squares(); e += x.threads()) near[e] = gram()[e];
+  }
+
   /// A NaN or an infinity anywhere in a row makes its square on G's diagonal not finite.
   GRAMSTEP_BODY bool finite() const {
     const double* g = near_gram();
@@ -271,7 +283,6 @@ struct ProjectionPlan {
       // Two calls, so that a device knows of each what memory it works in: addresses in shared memory
       // are half as long, and were half of a small solve's instructions.
       if (is_near()) {
-        if (!a.look) copy_gram(x);
         GramProblem problem = near_problem();
         problem.prepared = holds != nullptr && *holds != 0;
         solution = aggregator.weights(x, problem, near + squares());
@@ -298,14 +309,6 @@ struct ProjectionPlan {
   }
   GRAMSTEP_BODY GramProblem near_problem() const {
     return problem_in(near, near + squares() + tasks());
-  }
-
-  /// G as it was given.
-  template <class X>
-  GRAMSTEP_BODY void copy_gram(const X& x) const {
-    GRAMSTEP_ROLLED
-    for (std::int64_t e = x.thread(); e < squares(); e += x.threads()) near[e] = gram()[e];
-    x.sync();
   }
 
   /// The weights, smoothed where that is asked for. CR-MOGM: w = alpha w_before + (1 - alpha) w, kept behind

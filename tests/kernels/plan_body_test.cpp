@@ -76,6 +76,23 @@ TEST_P(PlanBodyTest, DecidesAsOneThreadDoes) {
   }
 }
 
+TEST_P(PlanBodyTest, WorksOnAGramMatrixThatIsGiven) {
+  for (const int tasks : {2, 8, 64}) {
+    StageRig one = rig(tasks);
+    one.run_plan_on_cpu();
+    for (const simt::Launch& order : every_order) {
+      StageRig block = rig(tasks);
+      block.setup.look = false;
+      std::copy_n(one.plan_memory().gram, tasks * tasks, block.plan_memory().gram);
+      block.run_plan<Sum, Mean, PCGrad>(order);
+      EXPECT_EQ(block.step.plan.skip, 0);
+      for (int i = 0; i < tasks; ++i) {
+        EXPECT_EQ(block.plan_memory().weights[i], one.plan_memory().weights[i]);
+      }
+    }
+  }
+}
+
 TEST_P(PlanBodyTest, SkipsANonFiniteRowAndCountsNothing) {
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), infinity}) {
     StageRig block = rig(3);
