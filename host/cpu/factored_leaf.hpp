@@ -37,13 +37,13 @@ struct TileSums {
       const float* four = across + 4 * lane;
       lanes[lane] = (four[0] + four[1]) + (four[2] + four[3]);
     }
-    return kernels::sum_by_halves(lanes);
+    return kernels::sum_by_halves<kernels::tile_lanes>(lanes);
   }
 
   float of_column(int column) const {
     float lines[kernels::tile_lines];
     for (int w = 0; w < kernels::tile_lines; ++w) lines[w] = down[w][column];
-    return kernels::sum_by_halves(lines);
+    return kernels::sum_by_halves<kernels::tile_lines>(lines);
   }
 };
 
