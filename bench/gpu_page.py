@@ -26,7 +26,7 @@ def measured(folder: Folder) -> list[Section]:
     return [
         head,
         floors(folder, "cuda", "PCGrad with a clip, as a CUDA graph", "a copy's speed"),
-        small_steps(folder),
+        *small_steps(folder),
         variants(folder, "cuda"),
         beside_others(folder, "cuda"),
         prediction(folder, results),
@@ -97,8 +97,8 @@ def terms(told: model.Prediction) -> list[str]:
     return [*parts, told.by]
 
 
-def small_steps(folder: Folder) -> Section:
-    """Steps that launches take longer than memory, and the plan alone."""
+def small_steps(folder: Folder) -> list[Section]:
+    """Steps of which launches take more than memory, and the plan alone; none of older runs."""
     plans = {(name.tasks, name.size): each for name, each in folder.of("cuda", "plan/AdamW")}
     rows = []
     for name, each in folder.of("cuda", "step/AdamW", "warm"):
@@ -113,7 +113,7 @@ def small_steps(folder: Folder) -> Section:
         "as the replay before left them, and so are the empty launches; the plan begins with "
         "flushed caches, its own instructions among what is flushed."
     ]
-    return Section("Small steps", said, markdown(header, rows))
+    return [Section("Small steps", said, markdown(header, rows))] if rows else []
 
 
 def rules(folder: Folder) -> Section:

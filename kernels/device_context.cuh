@@ -151,9 +151,9 @@ constexpr int resident_blocks() {
 
 // Bodies are kernel parameters: their row pointers are indexed in constant memory.
 //
-// A grid begins while the last blocks of the one before it run, prefetches what that one leaves alone and works
-// out what it can ahead; then it waits until all before it is done and seen. Only after that may the next begin: whatever was
-// queued two launches ago is over when a body runs.
+// A grid begins while the last blocks of the one before it run, prefetches what that one leaves alone and works out
+// what it can ahead; then it waits until all before it is done and seen. Only after that may the next begin: whatever
+// was queued two launches ago is over when a body runs.
 template <class Body>
 __global__ void __launch_bounds__(Body::threads, resident_blocks<Body>())
     run_body(const __grid_constant__ Body body) {

@@ -1,5 +1,6 @@
 // The launches of the three stages and of the stages alone: each queues one kernel, gram of many partials and the
-// plan of several projections two, the update of a rule that needs norms by segment three. Throw CudaError.
+// plan of several projections two, the update of a rule that needs norms by segment three, and of Adafactor's
+// matrices three more. Throw CudaError.
 #pragma once
 
 #include <functional>
