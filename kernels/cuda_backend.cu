@@ -112,10 +112,8 @@ class CudaBackend final : public Backend {
 
   void sum_gram(double* gram, Stream stream) override {
     const CurrentDevice current(ordinal());
-    kernels::launch_gram_sum({{memory_->partials.data(), setup_.work.shared_spans, fold()},
-                              setup_.tasks,
-                              gram},
-                             stream);
+    kernels::launch_gram_sum(
+        {{memory_->partials.data(), setup_.work.shared_spans, fold()}, setup_.tasks, gram}, stream);
   }
   void weights(const double* gram, double* weights, const kernels::Losses& losses,
                Stream stream) override {
