@@ -75,12 +75,13 @@ inline Shape awkward_shape(std::int64_t size) {
   }
 }
 
-/// A layout with segments of all awkward sizes, two groups and a head a task (the first four).
-inline Layout awkward_layout(int tasks) {
+/// A layout with segments of awkward sizes, all of them or those that are given, two groups and a head a task
+/// (the first four).
+inline Layout awkward_layout(int tasks, std::span<const std::int64_t> sizes = edge_sizes) {
   Layout layout;
   layout.add_group("other", {.lr_scale = 0.5, .weight_decay = 0.25, .maximize = true});
   int number = 0;
-  for (const std::int64_t size : edge_sizes) {
+  for (const std::int64_t size : sizes) {
     SegmentOptions options;
     if (++number % 3 == 0) options.group = "other";
     layout.add("shared" + std::to_string(size), awkward_shape(size), options);

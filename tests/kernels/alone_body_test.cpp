@@ -90,6 +90,7 @@ TEST(MomentumBody, HasTheBitsOfTheCpuAndPassesOverInactiveSegments) {
   for (const auto& [aggregator, counts] : cases) {
     for (const int tasks : counts) {
       for (const int shift : {0, 1}) {
+        if (tasks == 64 && shift == 1) continue;  // which would take longest of all
         const OptimizerOptions options{.aggregator = aggregator, .tasks = tasks, .loss_scale = 4};
         for (const simt::Launch& order : every_order) {
           if (tasks > 2 && order.order != simt::Order::random) continue;

@@ -43,9 +43,9 @@ class FiberContext {
   /// The value of the lane `offset` above, the caller's own where there is none. Full warps only.
   template <class T>
   T shuffle_down(T value, int offset, Site site = Site::here()) const {
-    const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "shuffle_down", site);
+    const Exchanged* values = exchange_in_warp(self_, {to_bits(value)}, "shuffle_down", site);
     const int source = lane() + offset;
-    return from_bits<T>(values[0 <= source && source < warp_size ? source : lane()]);
+    return from_bits<T>(values[0 <= source && source < warp_size ? source : lane()][0]);
   }
 
   /// 16 bytes from global to shared memory, made no earlier than a wait demands: whoever reads too
@@ -63,10 +63,10 @@ class FiberContext {
   template <int Lanes = warp_size, class T>
   T warp_sum(T value, Site site = Site::here()) const {
     static_assert(warp_size % Lanes == 0);
-    const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "warp_sum", site);
+    const Exchanged* values = exchange_in_warp(self_, {to_bits(value)}, "warp_sum", site);
     if (lane() % Lanes != 0) return from_bits<T>(~std::uint64_t{0});
     T sums[Lanes];
-    for (int i = 0; i < Lanes; ++i) sums[i] = from_bits<T>(values[lane() + i]);
+    for (int i = 0; i < Lanes; ++i) sums[i] = from_bits<T>(values[lane() + i][0]);
     for (int half = Lanes / 2; half > 0; half /= 2) {
       for (int i = 0; i < half; ++i) sums[i] = static_cast<T>(sums[i] + sums[i + half]);
     }
@@ -75,9 +75,9 @@ class FiberContext {
 
   /// The largest of all lanes' numbers.
   std::uint32_t warp_max(std::uint32_t value, Site site = Site::here()) const {
-    const std::uint64_t* values = exchange_in_warp(self_, to_bits(value), "warp_max", site);
+    const Exchanged* values = exchange_in_warp(self_, {to_bits(value)}, "warp_max", site);
     std::uint64_t largest = 0;
-    for (int i = 0; i < warp_size; ++i) largest = values[i] > largest ? values[i] : largest;
+    for (int i = 0; i < warp_size; ++i) largest = std::max(largest, values[i][0]);
     return static_cast<std::uint32_t>(largest);
   }
 
@@ -86,15 +86,18 @@ class FiberContext {
   void multiply_add(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                     Site site = Site::here()) const {
     const int row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first lanes that have them
-    std::uint64_t left[2][4], right[2][4];                    // halves of A's columns; columns of B
-    for (int half = 0; half < 2; ++half) {
-      const std::uint64_t words = std::uint64_t{a[2 * half + 1]} << 32 | a[2 * half];
-      const std::uint64_t* values = exchange_in_warp(self_, words, "multiply_add", site);
-      std::copy_n(values + row, 4, left[half]);
+    const auto pair = [](std::uint32_t low, std::uint32_t high) {
+      return std::uint64_t{high} << 32 | low;
+    };
+    const Exchanged* values = exchange_in_warp(
+        self_, {pair(a[0], a[1]), pair(a[2], a[3]), pair(b[0], b[1])}, "multiply_add", site);
+    std::uint64_t left[2][4], right[2][4];  // halves of A's columns; columns of B
+    for (int i = 0; i < 4; ++i) {
+      for (int half = 0; half < 2; ++half) {
+        left[half][i] = values[row + i][static_cast<std::size_t>(half)];
+        right[half][i] = values[column + 4 * half + i][2];
+      }
     }
-    const std::uint64_t words = std::uint64_t{b[1]} << 32 | b[0];
-    const std::uint64_t* values = exchange_in_warp(self_, words, "multiply_add", site);
-    for (int n = 0; n < 2; ++n) std::copy_n(values + column + 4 * n, 4, right[n]);
     for (int c = 0; c < 4; ++c) {
       for (int half = 0; half < 2; ++half) {
         double products[4 * in_word<Type>];

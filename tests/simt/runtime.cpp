@@ -5,7 +5,6 @@
 #include "runtime.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -38,7 +37,7 @@ enum class State { ready, at_barrier, in_exchange, exited, threw };
 struct Common {
   const Kernel& kernel;
   void* shared_memory;
-  std::array<std::uint64_t, warp_size> exchanged;  // latest, of the warp that runs
+  std::array<Exchanged, warp_size> exchanged;  // latest, of the warp that runs
 };
 
 class Thread {
@@ -65,7 +64,7 @@ class Thread {
   bool is(State state) const { return state_ == state; }
   const Place& place() const { return place_; }
   int lane() const { return place_.thread % warp_size; }
-  std::uint64_t handed_in() const { return handed_in_; }
+  const Exchanged& handed_in() const { return handed_in_; }
 
   bool meets(const Thread& other) const {
     return state_ == other.state_ && primitive_ == other.primitive_ && site_ == other.site_;
@@ -103,8 +102,8 @@ class Thread {
     });
   }
 
-  void hand_in(std::uint64_t bits) { handed_in_ = bits; }
-  const std::uint64_t* exchanged() const { return common_->exchanged.data(); }
+  void hand_in(const Exchanged& words) { handed_in_ = words; }
+  const Exchanged* exchanged() const { return common_->exchanged.data(); }
 
  private:
   static void live(void* self) {
@@ -138,7 +137,7 @@ class Thread {
   State state_ = State::exited;
   std::string_view primitive_;
   Site site_;
-  std::uint64_t handed_in_ = 0;
+  Exchanged handed_in_{};
   std::exception_ptr escaped_;
   Fiber fiber_{&Thread::live, this};
 };
@@ -319,9 +318,9 @@ void wait_for_warp(Thread& self, Site site) {
   sanitizers::acquire(arrivals);
 }
 
-const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,
-                                      Site site) {
-  self.hand_in(bits);
+const Exchanged* exchange_in_warp(Thread& self, const Exchanged& words, std::string_view primitive,
+                                  Site site) {
+  self.hand_in(words);
   self.wait(State::in_exchange, primitive, site);
   return self.exchanged();
 }

@@ -12,6 +12,7 @@
 // hangs here.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -70,10 +71,13 @@ void wait_for_block(Thread& self, Site site);
 /// wrote before.
 void wait_for_warp(Thread& self, Site site);
 
+/// What a lane hands in: as many words as the largest primitive needs, for every meeting is two switches.
+using Exchanged = std::array<std::uint64_t, 3>;
+
 /// Suspends the calling thread until all lanes of its warp have called. Returns what they handed
 /// in, by lane; valid until the caller's next wait. As on a GPU, this orders no accesses to memory.
-const std::uint64_t* exchange_in_warp(Thread& self, std::uint64_t bits, std::string_view primitive,
-                                      Site site);
+const Exchanged* exchange_in_warp(Thread& self, const Exchanged& words, std::string_view primitive,
+                                  Site site);
 
 /// Queues a copy of 16 bytes with the caller's current group; see wait_for_copies.
 void queue_copy(Thread& self, void* to, const void* from);
