@@ -76,10 +76,10 @@ struct Leaves {
     using Pass = void (*)(const kernels::UpdateArguments& a,
                           const kernels::OneOfT<Aggregator>* by_element, std::int64_t first,
                           std::int64_t last);
-    Pass tiles = nullptr;  // sums of squares by row and column, over tiles
-    Pass lines = nullptr;  // and what they make of them, over lines; twice
-    Pass row_factors = nullptr;
-    Pass measure = nullptr;  // norms by segment, over chunks
+    Pass tiles = nullptr;        // sums of squares by row and column, over tiles
+    Pass lines = nullptr;        // what is kept of them, over lines
+    Pass row_factors = nullptr;  // what rows' elements are handed, over lines
+    Pass measure = nullptr;      // norms by segment, over chunks
     // And what they make of the scalars of all segments.
     void (*settle)(const kernels::UpdateArguments& a) = nullptr;
     Pass normalize = nullptr;  // of what is made orthogonal before the last, over chunks
