@@ -127,6 +127,13 @@ GRAMSTEP_BODY float* state_of(const UpdateArguments& a, const Lines& lines, int 
   return static_cast<float*>(a.states[buffer]) + begin + lines.first;
 }
 
+/// Calls function(index) for the lines that this block takes.
+template <class X, class Function>
+GRAMSTEP_BODY void over_lines(const X& x, const UpdateArguments& a, const Function& function) {
+  if (a.plan->skip) return;
+  for (std::int64_t i = x.block(); i < a.matrices.lines_count; i += x.blocks()) function(i);
+}
+
 /// Blocks take lines: what each keeps moves toward the mean of its squares. Columns are done with it; for rows the
 /// mean over their matrix is still to be known.
 template <class Update>
@@ -141,10 +148,7 @@ struct LinesBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    if (a.plan->skip) return;
-    for (std::int64_t i = x.block(); i < a.matrices.lines_count; i += x.blocks()) {
-      of_lines(x, i, shared);
-    }
+    over_lines(x, a, [&](std::int64_t index) { of_lines(x, index, shared); });
   }
 
   template <class X>
@@ -228,10 +232,7 @@ struct RowFactorsBody {
 
   template <class X>
   GRAMSTEP_BODY void operator()(const X& x, Shared& shared) const {
-    if (a.plan->skip) return;
-    for (std::int64_t i = x.block(); i < a.matrices.lines_count; i += x.blocks()) {
-      of_lines(x, i, shared);
-    }
+    over_lines(x, a, [&](std::int64_t index) { of_lines(x, index, shared); });
   }
 
   template <class X>
