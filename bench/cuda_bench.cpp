@@ -2,8 +2,8 @@
 //
 // The floor is a device copy that reads and writes as many bytes; beside gram stands a kernel that only
 // reads as many, beside small steps a graph of three empty kernels, beside the plan an empty kernel.
-// Caches are flushed before every run but those of `warm` steps; times are CUDA events'. Without a device it says so and measures nothing; with
-// GRAMSTEP_REQUIRE_GPU=1 that is a failure.
+// Caches are flushed before every run but those of `warm` steps; times are CUDA events'. Without a device it
+// says so and measures nothing; with GRAMSTEP_REQUIRE_GPU=1 that is a failure.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>

@@ -86,8 +86,9 @@ GRAMSTEP_BODY void catch_up(const X& x, const PlanArguments& a, Ahead& ahead) {
   constexpr int turns = (Ahead::state_words + 31) / 32;
   const auto* state = reinterpret_cast<const Word*>(a.state);
   Word now[turns];
-  GRAMSTEP_UNROLL  // loads on their way together
-      for (int turn = 0; turn < turns; ++turn) {
+  // Loads on their way together.
+  GRAMSTEP_UNROLL
+  for (int turn = 0; turn < turns; ++turn) {
     const int i = turn * 32 + x.lane();
     now[turn] = state[i < Ahead::state_words ? i : 0];
   }
