@@ -42,6 +42,15 @@ std::uint32_t pass(const Stream& stream, std::int64_t first, std::int64_t last) 
   return sum;
 }
 
+/// Passes over a row that is read, beside the factors.
+std::uint32_t pass(const float* row, std::span<const float> factors) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    sum += std::bit_cast<std::uint32_t>(row[i]) ^ std::bit_cast<std::uint32_t>(factors[i]);
+  }
+  return sum;
+}
+
 }  // namespace
 
 void stream_abreast(std::span<const Stream> streams) {
@@ -87,6 +96,26 @@ void stream_in_place(std::span<float* const> arrays, std::span<const float* cons
     case 4: return stream<4>(arrays.data(), read.back(), size);
     default: throw std::invalid_argument("stream_in_place: expected at most four arrays");
   }
+}
+
+void stream_rows(std::span<float* const> arrays, std::span<const float* const> read,
+                 std::span<const float> factors, std::int64_t size) {
+  const auto columns = static_cast<std::int64_t>(factors.size());
+  const float zero = nothing;
+  std::uint32_t all = 0;
+#pragma omp parallel for schedule(static) reduction(+ : all)
+  for (std::int64_t row = 0; row < size / columns; ++row) {
+    const std::int64_t first = row * columns;
+    if (arrays.empty()) {
+      for (const float* array : read) all += pass(array + first, factors);
+      continue;
+    }
+    float* __restrict to = arrays.front() + first;
+    const float* __restrict g = read.front() + first;
+    for (std::int64_t i = 0; i < columns; ++i)
+      to[i] += zero * (g[i] * factors[static_cast<std::size_t>(i)]);
+  }
+  benchmark::DoNotOptimize(all);
 }
 
 }  // namespace gramstep::bench

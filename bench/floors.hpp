@@ -25,4 +25,9 @@ void stream_abreast(std::span<const Stream> streams);
 void stream_in_place(std::span<float* const> arrays, std::span<const float* const> read,
                      std::int64_t size);
 
+/// The same of at most one array to write, a matrix' row at a time, each beside a row of factors that is read over and
+/// over: what an update moves whose elements have second moments of their row and column.
+void stream_rows(std::span<float* const> arrays, std::span<const float* const> read,
+                 std::span<const float> factors, std::int64_t size);
+
 }  // namespace gramstep::bench

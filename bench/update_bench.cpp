@@ -65,6 +65,14 @@ void measure(benchmark::State& state, const Case& which, const Extent& extent) {
   const auto floor = [&] {
     for (const Pass& pass : passes) stream_in_place(pass.in_place, pass.read, which.size);
   };
+  const auto side = static_cast<std::size_t>(std::sqrt(which.size));
+  const std::vector<float> factors(which.matrix ? side : 0, 1.0f);
+  const auto with_factors = [&] {
+    stream_in_place(passes[0].in_place, passes[0].read, which.size);
+    for (std::size_t i = 1; i < passes.size(); ++i) {
+      stream_rows(passes[i].in_place, passes[i].read, factors, which.size);
+    }
+  };
   std::optional<ByHand> by_hand;
   std::vector<Contender> contenders{
       {"update", [&] { rig.stages.update(); }, rig.bytes(), [&] { rig.stages.plan(); }},
@@ -74,6 +82,7 @@ void measure(benchmark::State& state, const Case& which, const Extent& extent) {
     by_hand.emplace(rig);
     contenders.push_back({"unfused", [&] { by_hand->step(); }, [&] { return by_hand->bytes(); }});
   }
+  if (which.matrix) contenders.push_back({"factors", with_factors, rig.bytes()});
   // Where in-place writes cost nothing beside the reads, this is the floor of several rows.
   std::vector<const float*> arrays(rig.stages.in_place().begin(), rig.stages.in_place().end());
   arrays.insert(arrays.end(), rig.rows.pointers().begin(), rig.rows.pointers().end());

@@ -52,7 +52,8 @@ function(gramstep_add_leaves isa)
       host/cpu/product_leaves.cpp)
   target_link_libraries(gramstep_leaves_${isa} PRIVATE $<BUILD_INTERFACE:Eigen3::Eigen>)
   target_compile_definitions(gramstep_leaves_${isa} PRIVATE GRAMSTEP_ISA=${isa})
-  target_compile_options(gramstep_leaves_${isa} PRIVATE -O3 -fopenmp-simd ${ARGN})
+  target_compile_options(gramstep_leaves_${isa} PRIVATE -O3 -fopenmp-simd ${ARGN}
+      $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
   set(GRAMSTEP_ISAS ${GRAMSTEP_ISAS} ${isa} PARENT_SCOPE)
 endfunction()
 

@@ -134,6 +134,11 @@ GRAMSTEP_BODY void over_lines(const X& x, const UpdateArguments& a, const Functi
   for (std::int64_t i = x.block(); i < a.matrices.lines_count; i += x.blocks()) function(i);
 }
 
+/// Neighbouring lines whose pieces a thread adds up side by side: one that is alone vectorises, and has of every cache
+/// line what is in it.
+template <class X>
+inline constexpr int lines_abreast = std::is_base_of_v<SingleThread, X> ? 32 : 1;
+
 /// Blocks take lines: what each keeps moves toward the mean of its squares. Columns are done with it; for rows the
 /// mean over their matrix is still to be known.
 template <class Update>
@@ -183,16 +188,18 @@ struct LinesBody {
     const MatrixStack& stack = a.matrices.places[lines.segment].stack;
     const std::int64_t apart = lines.columns ? stack.columns : stack.rows;
     const int ways = ways_of(lines.pieces), width = threads / ways;
-    for (int i = x.thread(); i < threads; i += x.threads()) {
-      const int way = i * ways / threads, line = i - way * width;
-      if (line >= here) continue;
+    constexpr int abreast = lines_abreast<X>;
+    for (int i = abreast * x.thread(); i < threads; i += abreast * x.threads()) {
+      const int way = i * ways / threads, line = i - way * width, left = here - line;
+      if (left <= 0) continue;
+      const int count = left < abreast ? left : abreast;
       const float* sums = a.matrices.sums + lines.sums + first + line;
-      double sum = 0;
+      double sum[abreast] = {};
       GRAMSTEP_UNROLL_BY(8)  // on their way together
       for (int piece = way; piece < lines.pieces; piece += ways) {
-        sum += static_cast<double>(sums[piece * apart]);
+        for (int c = 0; c < count; ++c) sum[c] += static_cast<double>(sums[piece * apart + c]);
       }
-      shared.sums[i] = sum;
+      for (int c = 0; c < count; ++c) shared.sums[i + c] = sum[c];
     }
   }
 

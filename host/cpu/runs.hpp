@@ -70,7 +70,6 @@ class Runs {
   [[gnu::always_inline]] void begin(std::int64_t at, int count) {
     if (plain_) {
       params = static_cast<float*>(a_.params) + at;
-      prefetch_run(params + Of.distance());
     } else {
       params = params_;
       widen_params(a_, first_step_, at, count, params_);
@@ -79,8 +78,6 @@ class Runs {
     for (int s = 0; s < Update::states; ++s) {
       if (a_.storage.states == DType::float32) {
         states[s] = static_cast<float*>(a_.states[s]) + (at + to_state_[s]);
-        // A stream that is fetched and not looked at costs as much as any other.
-        if constexpr (Of.read_states) prefetch_run(states[s] + Of.distance());
       } else {
         states[s] = states_[s];
         if constexpr (Of.read_states) widen_state(s, at, count);
@@ -126,28 +123,22 @@ class Runs {
 template <class Update, Access Of, class Visit>
 [[gnu::always_inline]] inline void over_row_runs(const kernels::UpdateArguments& a,
                                                  const kernels::SegmentPlace& place,
-                                                 Runs<Update, Of>& runs, const float* d,
-                                                 std::int64_t at, int count, const Visit& visit) {
+                                                 Runs<Update, Of>& runs, std::int64_t at, int count,
+                                                 const Visit& visit) {
   const kernels::Positions positions(place, at);
-  const auto* rows = static_cast<const float*>(a.states[Update::row_factors]) +
-                     place.states[Update::row_factors] + positions.first.row;
+  float* rows = static_cast<float*>(a.states[Update::row_factors]) +
+                place.states[Update::row_factors] + positions.first.row;
   float* columns = static_cast<float*>(a.states[Update::column_factors]) +
                    place.states[Update::column_factors] + positions.first.column;
-  float factor[run_elements];
-  std::int64_t row = -1, row_end = positions.first_row();
+  std::int64_t row_end = positions.first_row();
   for (int first = 0; first < count;) {
     const kernels::Position position = positions.after(first);
     const std::int64_t rest = row_end - first;
     int last = (first / run_elements + 1) * run_elements;  // as runs of any other update end
     if (last > count) last = count;
     if (rest < last - first) last = first + static_cast<int>(rest);
-    prefetch_run(d + first + Of.distance());
-    if (row != position.row) {
-      row = position.row;
-      for (float& each : factor) each = rows[row];
-    }
     runs.begin(at + first, last - first);
-    runs.states[0] = factor;
+    runs.states[0] = rows + position.row;
     runs.states[1] = columns + position.column;
     visit(first, last, runs);
     runs.end(at + first, last - first);
@@ -160,13 +151,12 @@ template <class Update, Access Of, class Visit>
 template <class Update, Access Of, class Visit>
 [[gnu::always_inline]] inline void over_runs(const kernels::UpdateArguments& a,
                                              const kernels::SegmentPlace& place,
-                                             Runs<Update, Of>& runs, const float* d,
-                                             std::int64_t at, int count, const Visit& visit) {
+                                             Runs<Update, Of>& runs, std::int64_t at, int count,
+                                             const Visit& visit) {
   if constexpr (rules::Factored<Update>) {
-    over_row_runs(a, place, runs, d, at, count, visit);
+    over_row_runs(a, place, runs, at, count, visit);
   } else {
     for_runs(count, [&](int first, int last) {
-      prefetch_run(d + first + Of.distance());
       runs.begin(at + first, last - first);
       visit(first, last, runs);
       runs.end(at + first, last - first);

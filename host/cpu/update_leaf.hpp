@@ -104,27 +104,56 @@ void combine_elements(const kernels::UpdateArguments& a,
   });
 }
 
+/// Calls element(i) for [0, count), and ahead(i) before every two cache lines of it. g++ would unroll the loop over
+/// one, and find no vectors in what is left.
+template <class Ahead, class Element>
+[[gnu::always_inline]] inline void over_elements(int count, const Ahead& ahead,
+                                                 const Element& element) {
+  constexpr int stretch = 2 * cache_line;
+  int first = 0;
+  for (; count - first >= stretch; first += stretch) {
+    ahead(first);
+    GRAMSTEP_INDEPENDENT
+    for (int i = first; i < first + stretch; ++i) element(i);
+  }
+  GRAMSTEP_INDEPENDENT
+  for (int i = first; i < count; ++i) element(i);
+}
+
+/// Fetches two cache lines of each stream.
+template <class... Streams>
+[[gnu::always_inline]] inline void fetch_lines(std::int64_t at, const Streams*... streams) {
+  (fetch(streams + at), ...);
+  (fetch(streams + at + cache_line), ...);
+}
+
 /// Applies the rule to one run. The streams are arguments, each restricted, and the element's values
 /// locals: the form that every compiler vectorises.
-template <class Update>
+template <class Update, int Distance>
 void apply_run(const typename Update::Scalars scalars, float scale, const float* __restrict d,
                float* __restrict p, float* __restrict state0, float* __restrict state1,
                float* __restrict state2, int count) {
   static_assert(Update::states <= 3);
-  GRAMSTEP_INDEPENDENT
-  for (int i = 0; i < count; ++i) {
+  constexpr int streams = rules::Factored<Update> ? 0 : Update::states;
+  const auto ahead = [&](int i) __attribute__((always_inline)) {
+    fetch_lines(i + Distance, d, p);
+    if constexpr (streams > 0) fetch_lines(i + Distance, state0);
+    if constexpr (streams > 1) fetch_lines(i + Distance, state1);
+    if constexpr (streams > 2) fetch_lines(i + Distance, state2);
+  };
+  over_elements(count, ahead, [&](int i) {
     float param = p[i];
     float state[3] = {};
-    if constexpr (Update::states > 0) state[0] = state0[i];
+    if constexpr (Update::states > 0) state[0] = state0[rules::Factored<Update> ? 0 : i];
     if constexpr (Update::states > 1) state[1] = state1[i];
     if constexpr (Update::states > 2) state[2] = state2[i];
     Update::apply(scalars, scale * d[i], param, state);
     p[i] = param;
-    if constexpr (rules::state_done_first<Update>) continue;
+    if constexpr (rules::state_done_first<Update>) return;
     if constexpr (Update::states > 0) state0[i] = state[0];
     if constexpr (Update::states > 1) state1[i] = state[1];
     if constexpr (Update::states > 2) state2[i] = state[2];
-  }
+  });
 }
 
 /// A chunk's columns, which sum separately: as many as a GPU block's threads hold at once.
@@ -137,23 +166,27 @@ struct ColumnSums {
 };
 
 /// Adds to the columns' sums what the rule measures of one run.
-template <class Update>
+template <class Update, int Distance>
 void measure_run(const typename Update::Scalars scalars, float scale, const float* __restrict d,
                  const float* __restrict p, float* __restrict state0, float* __restrict state1,
                  float* __restrict sums0, float* __restrict sums1, int count) {
   static_assert(Update::states <= 2 && rules::max_measures == 2);
-  GRAMSTEP_INDEPENDENT
-  for (int i = 0; i < count; ++i) {
+  constexpr bool own_states = rules::state_done_first<Update> && !rules::Factored<Update>;
+  const auto ahead = [&](int i) __attribute__((always_inline)) {
+    fetch_lines(i + Distance, d, p);
+    if constexpr (own_states && Update::states > 0) fetch_lines(i + Distance, state0);
+    if constexpr (own_states && Update::states > 1) fetch_lines(i + Distance, state1);
+  };
+  over_elements(count, ahead, [&](int i) {
     float state[2] = {}, terms[2];
-    if constexpr (Update::states > 0) state[0] = state0[i];
+    if constexpr (Update::states > 0) state[0] = state0[rules::Factored<Update> ? 0 : i];
     if constexpr (Update::states > 1) state[1] = state1[i];
     Update::measure(scalars, scale * d[i], p[i], state, terms);
     sums0[i] += terms[0];
     sums1[i] += terms[1];
-    if constexpr (!rules::state_done_first<Update> || rules::Factored<Update>) continue;
-    if constexpr (Update::states > 0) state0[i] = state[0];
-    if constexpr (Update::states > 1) state1[i] = state[1];
-  }
+    if constexpr (own_states && Update::states > 0) state0[i] = state[0];
+    if constexpr (own_states && Update::states > 1) state1[i] = state[1];
+  });
 }
 
 /// The sums of the first `lanes` lanes, added up as kernels::MeasureBody does.
@@ -216,6 +249,9 @@ template <class Update, class Function>
   }
 }
 
+/// Chunks that a pass which goes backward takes forward: 1 MiB of every stream, for the prefetchers to follow.
+constexpr std::int64_t chunks_forward = 64;
+
 template <class Update>
 void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                  std::int64_t first, std::int64_t last) {
@@ -226,9 +262,9 @@ void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggreg
     const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     Runs<Update, access> runs(a, segment, place);
     const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
-      over_runs(a, place, runs, d, at, count, [&](int begin, int end, auto& run) {
-        apply_run<Update>(scalars, scale, d + begin, run.params, run.states[0], run.states[1],
-                          run.states[2], end - begin);
+      over_runs(a, place, runs, at, count, [&](int begin, int end, auto& run) {
+        apply_run<Update, access.distance()>(scalars, scale, d + begin, run.params, run.states[0],
+                                             run.states[1], run.states[2], end - begin);
       });
     };
     if constexpr (rules::applies_gradient<Update>) {
@@ -254,7 +290,7 @@ void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggre
   constexpr Access access{own_states, own_states && !rules::Factored<Update>, false};
   alignas(64) float combined[kernels::chunk_elements];
   ColumnSums columns;
-  over_chunks<Update>(a, first, last, [&](std::int64_t c, const auto& chunk, const auto& segment) {
+  const auto measure_chunk = [&](std::int64_t c, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
     const kernels::SegmentPlace& place = a.matrices.places[chunk.segment];
     Runs<Update, access> runs(a, segment, place);
@@ -263,15 +299,21 @@ void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggre
       for (int column = 0; column < 4 * lanes; ++column) sums[column] = 0.0f;
     }
     const auto measure = [&](float scale, const float* d, std::int64_t at, int count) {
-      over_runs(a, place, runs, d, at, count, [&](int begin, int end, auto& run) {
+      over_runs(a, place, runs, at, count, [&](int begin, int end, auto& run) {
         const auto column = (at - chunk.begin + begin) % sum_columns;
-        measure_run<Update>(scalars, scale, d + begin, run.params, run.states[0], run.states[1],
-                            columns.sums[0] + column, columns.sums[1] + column, end - begin);
+        measure_run<Update, access.distance()>(scalars, scale, d + begin, run.params, run.states[0],
+                                               run.states[1], columns.sums[0] + column,
+                                               columns.sums[1] + column, end - begin);
       });
     };
     with_gradient(a, by_element, chunk, segment, combined, measure);
     add_columns(columns, lanes, a.measures + c * rules::max_measures);
-  });
+  };
+  // The last ones first: what the pass before has read last is still in cache, and what is read last here will be
+  // for the update.
+  for (std::int64_t end = last; end > first; end -= chunks_forward) {
+    over_chunks<Update>(a, std::max(first, end - chunks_forward), end, measure_chunk);
+  }
 }
 
 template <class Update>
