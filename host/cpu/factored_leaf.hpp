@@ -11,12 +11,15 @@ namespace {
 /// How far ahead rows are fetched, in elements: beyond a tile's those of its neighbour, which come next.
 constexpr int tile_distance = 256;
 
-constexpr int strip_columns = 4 * kernels::tile_lanes;
+/// Rows of a tile that add to the same line of sums, and are added up side by side: what they add to a column stays in
+/// a register, and what they add up themselves in L1. The pass takes 1.2 to 1.4 of the time of reading alone; 1.5 to
+/// 1.7 a row after the other, which has both sums go through memory (Zen 4).
 constexpr int line_rows = kernels::tile_height / kernels::tile_lines;
+
+constexpr int strip_columns = 4 * kernels::tile_lanes;
 static_assert(run_elements % strip_columns == 0);
 
-/// The sums of a tile, as a GPU's block has them. The rows of a line are added up side by side: what they add to a
-/// column stays in a register, and what they add up themselves in L1.
+/// The sums of a tile, as a GPU's block has them.
 struct TileSums {
   alignas(64) float across[line_rows][strip_columns];  // of each row, by column modulo these
   alignas(64) float down[kernels::tile_lines][kernels::tile_width];
@@ -26,15 +29,16 @@ struct TileSums {
            int columns) {
     int first = 0;
     if (count == line_rows) {
-      for (; columns - first >= cache_line; first += cache_line)
+      for (; columns - first >= cache_line; first += cache_line) {
         add_line(scale, rows, own_down, first);
+      }
     }
     for (int c = first; c < columns; ++c) own_down[c] = 0;
     for (int r = 0; r < count; ++r) {
       for (int c = first, end; c < columns; c = end) {
-        const int strip = c - c % strip_columns;
-        end = std::min(columns, strip + strip_columns);
-        add_row(scale, rows[r], across[r] - strip, own_down, c, end);
+        const int column = c % strip_columns;
+        end = std::min(columns, c - column + strip_columns);
+        add_row(scale, rows[r] + c, across[r] + column, own_down + c, end - c);
       }
     }
   }
@@ -48,7 +52,7 @@ struct TileSums {
     return kernels::sum_by_halves<kernels::tile_lanes>(lanes);
   }
 
-  /// Of the first columns.
+  /// What is in `down` is gone then.
   void of_columns(int count, float* __restrict to) {
     for (int half = kernels::tile_lines / 2; half > 0; half /= 2) {
       for (int w = 0; w < half; ++w) {
@@ -76,10 +80,11 @@ struct TileSums {
     }
   }
 
+  /// What is left of a row, or a row of fewer than a line has.
   static void add_row(float scale, const float* __restrict row, float* __restrict own_across,
-                      float* __restrict own_down, int first, int last) {
+                      float* __restrict own_down, int count) {
     GRAMSTEP_INDEPENDENT
-    for (int c = first; c < last; ++c) {
+    for (int c = 0; c < count; ++c) {
       const float g = scale * row[c];
       own_across[c] += g * g;
       own_down[c] += g * g;
@@ -99,7 +104,6 @@ void tiles_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggrega
     if (!segment.active) continue;
     const std::int64_t columns = a.matrices.places[tile.segment].stack.columns;
     for (int w = 0; w < kernels::tile_lines; ++w) {
-      // rows w, w + tile_lines, ...
       for (auto& across : sums.across) {
         for (float& sum : across) sum = 0;
       }

@@ -4,6 +4,8 @@
 // 16M parameters), against prefetch into L1.
 #pragma once
 
+#include <algorithm>
+
 #include "host/cpu/runs.hpp"
 #include "kernels/measure.hpp"
 #include "kernels/normalize.hpp"
