@@ -2,8 +2,8 @@
 
 #include <random>
 
-#include "gramstep/error.hpp"
 #include "gramstep/text.hpp"
+#include "gramstep/error.hpp"
 
 namespace gramstep::bench {
 namespace {
