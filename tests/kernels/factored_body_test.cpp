@@ -36,7 +36,7 @@ Layout lines_layout() {
   Layout layout;
   layout.add("tall", {70000, 1});
   layout.add("wide", {3, 9001});
-  layout.add("many", {600, 260});
+  layout.add("many", {600, 300});
   layout.add("stack", {2, 3, 130, 520});
   return layout;
 }
