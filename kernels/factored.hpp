@@ -189,10 +189,12 @@ struct LinesBody {
     const std::int64_t apart = lines.columns ? stack.columns : stack.rows;
     const int ways = ways_of(lines.pieces), width = threads / ways;
     constexpr int abreast = lines_abreast<X>;
+    static_assert(threads / ways_of(threads) % abreast == 0,
+                  "lines that are added up have one way");
     for (int i = abreast * x.thread(); i < threads; i += abreast * x.threads()) {
       const int way = i * ways / threads, line = i - way * width, left = here - line;
       if (left <= 0) continue;
-      const int count = left < abreast ? left : abreast;
+      const int count = abreast == 1 || left > abreast ? abreast : left;
       const float* sums = a.matrices.sums + lines.sums + first + line;
       double sum[abreast] = {};
       GRAMSTEP_UNROLL_BY(8)  // on their way together

@@ -107,7 +107,8 @@ void combine_elements(const kernels::UpdateArguments& a,
 }
 
 /// Calls element(i) for [0, count), and ahead(i) before every two cache lines of it. g++ would unroll the loop over
-/// one, and find no vectors in what is left.
+/// one, and find no vectors in what is left; and it drops calls of a function that only fetches, so `ahead` has to be
+/// inlined by force.
 template <class Ahead, class Element>
 [[gnu::always_inline]] inline void over_elements(int count, const Ahead& ahead,
                                                  const Element& element) {
