@@ -112,8 +112,9 @@ void stream_rows(std::span<float* const> arrays, std::span<const float* const> r
     }
     float* __restrict to = arrays.front() + first;
     const float* __restrict g = read.front() + first;
-    for (std::int64_t i = 0; i < columns; ++i)
+    for (std::int64_t i = 0; i < columns; ++i) {
       to[i] += zero * (g[i] * factors[static_cast<std::size_t>(i)]);
+    }
   }
   benchmark::DoNotOptimize(all);
 }

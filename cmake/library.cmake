@@ -46,7 +46,8 @@ set_source_files_properties(host/cpu/gram_leaves.cpp PROPERTIES COMPILE_OPTIONS 
 # uses them.
 set_source_files_properties(host/cpu/product_leaves.cpp PROPERTIES
     COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
-# g++ would make `rep stos` of loops that clear sums, a few KiB at a time: a fifth of a pass that measures.
+# g++ would make `rep stos` of loops that clear sums, a few KiB at a time: a fifth of a pass
+# that measures what is in cache.
 function(gramstep_add_leaves isa)
   gramstep_add_objects(gramstep_leaves_${isa}
       host/cpu/gram_leaves.cpp host/cpu/leaves.cpp host/cpu/plan_leaves.cpp

@@ -2,6 +2,8 @@
 // kernels/factored.hpp.
 #pragma once
 
+#include <algorithm>
+
 #include "host/cpu/update_leaf.hpp"
 #include "kernels/factored.hpp"
 
@@ -12,8 +14,8 @@ namespace {
 constexpr int tile_distance = 256;
 
 /// Rows of a tile that add to the same line of sums, and are added up side by side: what they add to a column stays in
-/// a register, and what they add up themselves in L1. The pass takes 1.2 to 1.4 of the time of reading alone; 1.5 to
-/// 1.7 a row after the other, which has both sums go through memory (Zen 4).
+/// a register, and what they add up themselves in L1. The pass takes 1.3 to 1.6 of the time of reading alone; 1.5 to
+/// 1.8 a row after the other, which has both sums go through memory (Zen 4).
 constexpr int line_rows = kernels::tile_height / kernels::tile_lines;
 
 constexpr int strip_columns = 4 * kernels::tile_lanes;
@@ -52,7 +54,7 @@ struct TileSums {
     return kernels::sum_by_halves<kernels::tile_lanes>(lanes);
   }
 
-  /// What is in `down` is gone then.
+  /// The sums of all columns; what is in `down` is gone then.
   void of_columns(int count, float* __restrict to) {
     for (int half = kernels::tile_lines / 2; half > 0; half /= 2) {
       for (int w = 0; w < half; ++w) {

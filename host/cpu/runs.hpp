@@ -9,8 +9,8 @@ namespace gramstep::host {
 namespace {
 
 // How far ahead, in elements: rows that are combined four at a time, and the rule's own streams, two cache lines of
-// each at a time. At 384 rules have 0.95 to 1.0 of their streams' speed with one row; at 96 AdamW, Lion and AdEMAMix
-// lose 2 to 6 % of it, at 768 SGD and Lion 4 % (Zen 4).
+// each at a time. At 384 rules of one pass have 0.97 to 1.0 of their streams' speed with one row; at 96 AdamW, Lion and
+// AdEMAMix lose 2 to 7 % of it, at 768 SGD and Lion 4 % (Zen 4).
 constexpr int row_distance = 768;
 constexpr int rule_distance = 384;
 
@@ -42,12 +42,12 @@ struct StagedRows {
   }
 };
 
-/// What a pass does with a run: whether it reads and writes state, and writes parameters.
+/// What a pass does with a run: whether it reads and writes state of its elements, and writes parameters.
 struct Access {
   bool read_states, write_states, write_params;
 
-  /// How far ahead it fetches: what is only read is as rows are. LARS and Adafactor are 6 % slower where their
-  /// measuring passes fetch as rules that write (Zen 4).
+  /// How far ahead it fetches: what is only read is as rows are. LARS and Adafactor are 2 to 7 % slower where
+  /// their measuring passes fetch as rules that write (Zen 4).
   constexpr int distance() const {
     return write_states || write_params ? rule_distance : row_distance;
   }

@@ -106,16 +106,22 @@ void combine_elements(const kernels::UpdateArguments& a,
   });
 }
 
-/// Calls element(i) for [0, count), and ahead(i) before every two cache lines of it. g++ would unroll the loop over
-/// one, and find no vectors in what is left; and it drops calls of a function that only fetches, so `ahead` has to be
-/// inlined by force.
-template <class Ahead, class Element>
-[[gnu::always_inline]] inline void over_elements(int count, const Ahead& ahead,
-                                                 const Element& element) {
-  constexpr int stretch = 2 * cache_line;
+/// Calls element(i) for [0, count), and fetches two cache lines of every stream at a time: of d and p, and of the
+/// update's states where the pass reads them. g++ would unroll a loop over one line, and find no vectors in what is
+/// left.
+template <class Update, Access Of, class Element, class... States>
+[[gnu::always_inline]] inline void over_elements(int count, const Element& element, const float* d,
+                                                 const float* p, const States*... states) {
+  constexpr int stretch = 2 * cache_line, streams = Of.read_states ? Update::states : 0;
   int first = 0;
   for (; count - first >= stretch; first += stretch) {
-    ahead(first);
+    for (int line = first; line < first + stretch; line += cache_line) {
+      const int at = line + Of.distance();
+      int state = 0;
+      fetch(d + at);
+      fetch(p + at);
+      ((state++ < streams ? fetch(states + at) : void()), ...);
+    }
     GRAMSTEP_INDEPENDENT
     for (int i = first; i < first + stretch; ++i) element(i);
   }
@@ -123,40 +129,33 @@ template <class Ahead, class Element>
   for (int i = first; i < count; ++i) element(i);
 }
 
-/// Fetches two cache lines of each stream.
-template <class... Streams>
-[[gnu::always_inline]] inline void fetch_lines(std::int64_t at, const Streams*... streams) {
-  (fetch(streams + at), ...);
-  (fetch(streams + at + cache_line), ...);
+/// Where element i of a run has its first state: what is kept by row all of them share.
+template <class Update>
+constexpr int first_state(int i) {
+  return rules::Factored<Update> ? 0 : i;
 }
 
 /// Applies the rule to one run. The streams are arguments, each restricted, and the element's values
 /// locals: the form that every compiler vectorises.
-template <class Update, int Distance>
+template <class Update, Access Of>
 void apply_run(const typename Update::Scalars scalars, float scale, const float* __restrict d,
                float* __restrict p, float* __restrict state0, float* __restrict state1,
                float* __restrict state2, int count) {
   static_assert(Update::states <= 3);
-  constexpr int streams = rules::Factored<Update> ? 0 : Update::states;
-  const auto ahead = [&](int i) __attribute__((always_inline)) {
-    fetch_lines(i + Distance, d, p);
-    if constexpr (streams > 0) fetch_lines(i + Distance, state0);
-    if constexpr (streams > 1) fetch_lines(i + Distance, state1);
-    if constexpr (streams > 2) fetch_lines(i + Distance, state2);
-  };
-  over_elements(count, ahead, [&](int i) {
+  const auto element = [&](int i) {
     float param = p[i];
     float state[3] = {};
-    if constexpr (Update::states > 0) state[0] = state0[rules::Factored<Update> ? 0 : i];
+    if constexpr (Update::states > 0) state[0] = state0[first_state<Update>(i)];
     if constexpr (Update::states > 1) state[1] = state1[i];
     if constexpr (Update::states > 2) state[2] = state2[i];
     Update::apply(scalars, scale * d[i], param, state);
     p[i] = param;
-    if constexpr (rules::state_done_first<Update>) return;
+    if constexpr (!Of.write_states) return;
     if constexpr (Update::states > 0) state0[i] = state[0];
     if constexpr (Update::states > 1) state1[i] = state[1];
     if constexpr (Update::states > 2) state2[i] = state[2];
-  });
+  };
+  over_elements<Update, Of>(count, element, d, p, state0, state1, state2);
 }
 
 /// A chunk's columns, which sum separately: as many as a GPU block's threads hold at once.
@@ -169,27 +168,23 @@ struct ColumnSums {
 };
 
 /// Adds to the columns' sums what the rule measures of one run.
-template <class Update, int Distance>
+template <class Update, Access Of>
 void measure_run(const typename Update::Scalars scalars, float scale, const float* __restrict d,
                  const float* __restrict p, float* __restrict state0, float* __restrict state1,
                  float* __restrict sums0, float* __restrict sums1, int count) {
   static_assert(Update::states <= 2 && rules::max_measures == 2);
-  constexpr bool own_states = rules::state_done_first<Update> && !rules::Factored<Update>;
-  const auto ahead = [&](int i) __attribute__((always_inline)) {
-    fetch_lines(i + Distance, d, p);
-    if constexpr (own_states && Update::states > 0) fetch_lines(i + Distance, state0);
-    if constexpr (own_states && Update::states > 1) fetch_lines(i + Distance, state1);
-  };
-  over_elements(count, ahead, [&](int i) {
+  const auto element = [&](int i) {
     float state[2] = {}, terms[2];
-    if constexpr (Update::states > 0) state[0] = state0[rules::Factored<Update> ? 0 : i];
+    if constexpr (Update::states > 0) state[0] = state0[first_state<Update>(i)];
     if constexpr (Update::states > 1) state[1] = state1[i];
     Update::measure(scalars, scale * d[i], p[i], state, terms);
     sums0[i] += terms[0];
     sums1[i] += terms[1];
-    if constexpr (own_states && Update::states > 0) state0[i] = state[0];
-    if constexpr (own_states && Update::states > 1) state1[i] = state[1];
-  });
+    if constexpr (!Of.write_states) return;
+    if constexpr (Update::states > 0) state0[i] = state[0];
+    if constexpr (Update::states > 1) state1[i] = state[1];
+  };
+  over_elements<Update, Of>(count, element, d, p, state0, state1);
 }
 
 /// The sums of the first `lanes` lanes, added up as kernels::MeasureBody does.
@@ -252,13 +247,10 @@ template <class Update, class Function>
   }
 }
 
-/// Chunks that a pass which goes backward takes forward: 1 MiB of every stream, for the prefetchers to follow.
-constexpr std::int64_t chunks_forward = 64;
-
 template <class Update>
 void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                  std::int64_t first, std::int64_t last) {
-  constexpr Access access{true, !rules::state_done_first<Update>, true};
+  constexpr Access access{!rules::Factored<Update>, !rules::state_done_first<Update>, true};
   alignas(64) float combined[kernels::chunk_elements];
   const auto update_chunk = [&](std::int64_t, const auto& chunk, const auto& segment) {
     const auto scalars = segment.template get<typename Update::Scalars>();
@@ -266,8 +258,8 @@ void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggreg
     Runs<Update, access> runs(a, segment, place);
     const auto apply = [&](float scale, const float* d, std::int64_t at, int count) {
       over_runs(a, place, runs, at, count, [&](int begin, int end, auto& run) {
-        apply_run<Update, access.distance()>(scalars, scale, d + begin, run.params, run.states[0],
-                                             run.states[1], run.states[2], end - begin);
+        apply_run<Update, access>(scalars, scale, d + begin, run.params, run.states[0],
+                                  run.states[1], run.states[2], end - begin);
       });
     };
     if constexpr (rules::applies_gradient<Update>) {
@@ -286,11 +278,14 @@ void update_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggreg
   }
 }
 
+/// Chunks that a pass which goes backward takes forward: 1 MiB of every stream, for the prefetchers to follow.
+constexpr std::int64_t chunks_forward = 64;
+
 template <class Update>
 void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggregator>* by_element,
                   std::int64_t first, std::int64_t last) {
-  constexpr bool own_states = rules::state_done_first<Update>;
-  constexpr Access access{own_states, own_states && !rules::Factored<Update>, false};
+  constexpr bool own_states = rules::state_done_first<Update> && !rules::Factored<Update>;
+  constexpr Access access{own_states, own_states, false};
   alignas(64) float combined[kernels::chunk_elements];
   ColumnSums columns;
   const auto measure_chunk = [&](std::int64_t c, const auto& chunk, const auto& segment) {
@@ -304,9 +299,9 @@ void measure_leaf(const kernels::UpdateArguments& a, const kernels::OneOfT<Aggre
     const auto measure = [&](float scale, const float* d, std::int64_t at, int count) {
       over_runs(a, place, runs, at, count, [&](int begin, int end, auto& run) {
         const auto column = (at - chunk.begin + begin) % sum_columns;
-        measure_run<Update, access.distance()>(scalars, scale, d + begin, run.params, run.states[0],
-                                               run.states[1], columns.sums[0] + column,
-                                               columns.sums[1] + column, end - begin);
+        measure_run<Update, access>(scalars, scale, d + begin, run.params, run.states[0],
+                                    run.states[1], columns.sums[0] + column,
+                                    columns.sums[1] + column, end - begin);
       });
     };
     with_gradient(a, by_element, chunk, segment, combined, measure);
